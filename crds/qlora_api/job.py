@@ -1,0 +1,67 @@
+"""The QLoRAJob resource as a whole, with what `kubectl get` prints."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pydantic import ConfigDict
+
+from qlora_api import names
+from qlora_api.base import ApiModel, rules
+from qlora_api.spec import QLoRAJobSpec
+from qlora_api.status import QLoRAJobStatus
+
+IMMUTABLE_FIELDS = (
+    "model",
+    "dataset",
+    "output",
+    "quantization",
+    "adapter",
+    "training",
+    "deepspeed",
+    "nodes",
+    "node",
+    "checkpoint",
+)
+"""Fields of `spec` that cannot change once the job has started."""
+
+
+def _immutable_once_started(field: str) -> tuple[str, str]:
+    started = "has(oldSelf.status) && has(oldSelf.status.startTime)"
+    return (
+        f"!({started}) || self.spec.{field} == oldSelf.spec.{field}",
+        f"spec.{field} cannot change once the job has started; delete the job and create it again",
+    )
+
+
+class QLoRAJobSchema(ApiModel):
+    """A QLoRA fine-tune on one or more nodes, launched by DeepSpeed from a hostfile."""
+
+    model_config = ConfigDict(
+        json_schema_extra=rules(
+            (
+                f"size(self.metadata.name) <= {names.NAME_MAX_LENGTH} && "
+                "self.metadata.name.matches('^[a-z]([-a-z0-9]*[a-z0-9])?$')",
+                f"metadata.name must be at most {names.NAME_MAX_LENGTH} characters: lower-case letters, digits and "
+                "'-', a letter first and no '-' last",
+            ),
+            *(_immutable_once_started(field) for field in IMMUTABLE_FIELDS),
+        )
+    )
+
+    spec: QLoRAJobSpec
+    """What to train, on what, with how many nodes, and where the adapter goes."""
+    status: QLoRAJobStatus | None = None
+    """What the operator has seen and done."""
+
+
+PRINTER_COLUMNS: list[dict[str, Any]] = [
+    {"name": "Phase", "type": "string", "jsonPath": ".status.phase"},
+    {"name": "Step", "type": "string", "jsonPath": ".status.progress.position"},
+    {"name": "Loss", "type": "number", "jsonPath": ".status.progress.loss"},
+    {"name": "ETA", "type": "string", "jsonPath": ".status.progress.eta"},
+    {"name": "Restarts", "type": "integer", "jsonPath": ".status.restarts"},
+    {"name": "Nodes", "type": "integer", "jsonPath": ".spec.nodes"},
+    {"name": "Reason", "type": "string", "priority": 1, "jsonPath": ".status.conditions[-1:].reason"},
+    {"name": "Age", "type": "date", "jsonPath": ".metadata.creationTimestamp"},
+]

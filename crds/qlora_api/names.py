@@ -1,0 +1,45 @@
+"""Labels, names of children, paths in the pod: every string that two programs must agree on."""
+
+from __future__ import annotations
+
+GROUP = "qlora.dev"
+VERSION = "v1alpha1"
+API_VERSION = f"{GROUP}/{VERSION}"
+KIND = "QLoRAJob"
+PLURAL = "qlorajobs"
+
+LABEL_JOB = f"{GROUP}/job"
+LABEL_JOB_UID = f"{GROUP}/job-uid"
+LABEL_ATTEMPT = f"{GROUP}/attempt"
+LABEL_COMPLETION_INDEX = "batch.kubernetes.io/job-completion-index"
+
+JOB_DIRECTORY = "/job"
+JOB_FILE = f"{JOB_DIRECTORY}/job.json"
+HOSTFILE = f"{JOB_DIRECTORY}/hostfile"
+VOLUMES_DIRECTORY = "/volumes"
+WORK_DIRECTORY = "/work"
+TERMINATION_LOG = "/dev/termination-log"
+
+STATUS_PORT = 8471
+MASTER_PORT = 29500
+
+INIT_CONTAINER = "fetch"
+TRAINER_CONTAINER = "trainer"
+
+NAME_MAX_LENGTH = 45
+"""A pod's host name, `<name>-<attempt>-<index>`, has to fit a DNS label of 63 characters."""
+
+
+def service_name(job: str) -> str:
+    """The headless Service that gives the pods of every attempt their host names."""
+    return job
+
+
+def attempt_name(job: str, attempt: int) -> str:
+    """The ConfigMap and the Job of one attempt."""
+    return f"{job}-{attempt}"
+
+
+def host_name(job: str, attempt: int, completion_index: int) -> str:
+    """The DNS name of one pod, resolvable from every pod of the namespace."""
+    return f"{attempt_name(job, attempt)}-{completion_index}.{service_name(job)}"

@@ -1,0 +1,74 @@
+"""What a pod tells the operator: the JSON of `/status` and of the termination message.
+
+Both come from a container that runs users' models and data, so they are read with `from_untrusted`,
+which bounds their size and checks every field.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, ValidationError
+
+from qlora_api.base import ApiModel
+from qlora_api.reasons import Reason
+
+Text = Annotated[str, Field(max_length=2048)]
+Step = Annotated[int, Field(ge=0, le=2**53)]
+Number = Annotated[float, Field(allow_inf_nan=False)]
+
+
+class Report(ApiModel):
+    """JSON from a pod."""
+
+    @classmethod
+    def from_untrusted(cls, data: bytes | str, limit: int) -> Self | None:
+        """The report in `data`, or None if it is longer than `limit`, no JSON, or has a wrong field."""
+        if len(data) > limit:
+            return None
+        try:
+            return cls.model_validate_json(data)
+        except ValidationError:
+            return None
+
+
+class Progress(Report):
+    """`GET /status` of the pod with completion index 0. Times are in seconds."""
+
+    uid: Text
+    """UID of the QLoRAJob."""
+    attempt: Step
+    state: Literal["Waiting", "Launching", "Training", "Stopping", "Succeeded", "Failed"]
+    step: Step = 0
+    of: Step = 0
+    loss: Number | None = None
+    tokens_per_second: Number | None = None
+    eta_seconds: Number | None = None
+    last_checkpoint_step: Step | None = None
+    from_step: Step | None = None
+    updated: Number
+    """Unix time of the newest of these figures."""
+
+
+class Termination(Report):
+    """The termination message of a container, at most 4096 bytes as Kubernetes keeps no more."""
+
+    outcome: Literal["Succeeded", "Failed"]
+    reason: Reason | None = None
+    message: Text = ""
+    """A sentence for people: what was wrong, and what to do."""
+    exception: Annotated[str, Field(max_length=256)] | None = None
+    """Class of the exception that ended the first failed rank."""
+    rank: Step | None = None
+    host: Annotated[str, Field(max_length=253)] | None = None
+    step: Step | None = None
+    of: Step | None = None
+    from_step: Step | None = None
+    loss: Number | None = None
+    adapter: Text | None = None
+    """Folder of the adapter inside the pod."""
+    peak_memory_bytes: Step | None = None
+
+
+PROGRESS_LIMIT = 16_384
+TERMINATION_LIMIT = 4_096

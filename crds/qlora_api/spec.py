@@ -1,0 +1,258 @@
+"""`spec` of a QLoRAJob. Each docstring is what `kubectl explain` prints; each bound is what `kubectl apply` checks."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import ConfigDict, Field
+
+from qlora_api.base import ApiModel, rules
+from qlora_api.durations import DURATION_PATTERN
+from qlora_api.quantity import Quantity
+from qlora_api.sources import HF_PATTERN, PVC_PATTERN
+
+SourceText = Annotated[str, Field(max_length=512, pattern=f"^({PVC_PATTERN}|{HF_PATTERN})$")]
+PvcText = Annotated[str, Field(max_length=512, pattern=f"^{PVC_PATTERN}$")]
+ObjectName = Annotated[str, Field(max_length=253, pattern=r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$")]
+Duration = Annotated[str, Field(max_length=32, min_length=2, pattern=DURATION_PATTERN)]
+LabelText = Annotated[str, Field(max_length=317)]
+
+NO_CLIMBING = (
+    r"!self.source.matches('/\\.\\.(/|$)')",
+    "source must not contain '..'; write the path from the volume's root",
+)
+
+
+class ModelSpec(ApiModel):
+    """The base model whose weights are quantised and stay frozen."""
+
+    model_config = ConfigDict(
+        json_schema_extra=rules(
+            NO_CLIMBING,
+            (
+                "!has(self.revision) || self.source.startsWith('hf://')",
+                "revision is for hf:// sources; remove it, or write source: hf://organisation/name",
+            ),
+            (
+                "!has(self.tokenSecret) || self.source.startsWith('hf://')",
+                "tokenSecret is for hf:// sources; remove it, or write source: hf://organisation/name",
+            ),
+        )
+    )
+
+    source: SourceText
+    """Folder with config.json, a tokenizer and safetensors: pvc://claim/path or hf://organisation/name."""
+    revision: Annotated[str, Field(pattern="^[0-9a-f]{40}$")] | None = None
+    """Commit of an hf:// source, 40 hexadecimal digits. Without it, the newest at the start of the job."""
+    token_secret: ObjectName | None = None
+    """Secret of this namespace whose key `token` opens a gated hf:// source."""
+
+
+class DatasetSpec(ApiModel):
+    """The text to train on."""
+
+    model_config = ConfigDict(
+        json_schema_extra=rules(
+            NO_CLIMBING,
+            (
+                "!(has(self.format) && self.format == 'text' && has(self.loss) && self.loss == 'assistant')",
+                "loss: assistant needs rows with answers; write loss: all with format: text",
+            ),
+        )
+    )
+
+    source: SourceText
+    """A .jsonl file, or a folder of them: pvc://claim/path or hf://organisation/name."""
+    format: Literal["messages", "prompt-completion", "text"] = "messages"
+    """Fields of a row. messages: a list of {role, content}; prompt-completion: prompt, completion; text: text."""
+    loss: Literal["assistant", "all"] | None = None
+    """Tokens that are learned. assistant: only what the assistant says (or the completion); all: every token.
+    Default: assistant, and all for format text."""
+
+
+class QuantizationSpec(ApiModel):
+    """How the base model is held in memory."""
+
+    model_config = ConfigDict(
+        json_schema_extra=rules(
+            (
+                "!(self.type == 'none' && has(self.doubleQuant) && self.doubleQuant)",
+                "doubleQuant: true needs a quantised base; write type: nf4, or remove doubleQuant",
+            ),
+        )
+    )
+
+    type: Literal["nf4", "fp4", "none"] = "nf4"
+    """Data type of the frozen weights. nf4: 4 bits, for normally distributed weights. none: the compute type."""
+    double_quant: bool | None = None
+    """Quantise the quantisation constants too, which saves 0.37 bits a parameter. Default: true, if quantised."""
+    compute_dtype: Literal["bfloat16", "float16", "float32"] = "bfloat16"
+    """Data type of the arithmetic. float16 is for GPUs without bfloat16."""
+
+
+class AdapterSpec(ApiModel):
+    """The small matrices that are trained."""
+
+    method: Literal["lora"] = "lora"
+    """How the adapter is built."""
+    rank: Annotated[int, Field(ge=1, le=1024)] = 16
+    """Rank of the adapter's matrices."""
+    alpha: Annotated[int, Field(ge=1, le=4096)] = 32
+    """Scale: the adapter's output is multiplied by alpha / rank."""
+    dropout: Annotated[float, Field(ge=0, le=0.9)] = 0.0
+    """Part of the adapter's inputs that is dropped in training."""
+    targets: Annotated[
+        str, Field(max_length=2048, pattern=r"^(all-linear|[A-Za-z_][A-Za-z0-9_.]*(,[A-Za-z_][A-Za-z0-9_.]*)*)$")
+    ] = "all-linear"
+    """Modules that get an adapter: all-linear, or names separated by commas, such as q_proj,v_proj."""
+
+
+class TrainingSpec(ApiModel):
+    """How long, how fast and in which portions."""
+
+    epochs: Annotated[int, Field(ge=1, le=1000)] = 3
+    """Passes over the dataset."""
+    max_steps: Annotated[int, Field(ge=1, le=10_000_000)] | None = None
+    """Optimizer steps after which training ends, even within an epoch. Default: no such limit."""
+    global_batch_size: Annotated[int, Field(ge=1, le=65_536)] = 16
+    """Sequences of one optimizer step, over all nodes: the result does not depend on how many nodes there are."""
+    micro_batch_size: Annotated[int, Field(ge=1, le=1024)] = 1
+    """Sequences that one rank holds at once. More is faster and needs more memory."""
+    sequence_length: Annotated[int, Field(ge=8, le=1_048_576)] = 2048
+    """Tokens of a sequence at most; longer ones are cut at the end."""
+    learning_rate: Annotated[float, Field(gt=0, le=1)] = 2e-4
+    """Learning rate after the warm-up."""
+    schedule: Literal["cosine", "linear", "constant"] = "cosine"
+    """How the learning rate falls after the warm-up."""
+    warmup_ratio: Annotated[float, Field(ge=0, le=0.5)] = 0.03
+    """Part of all steps in which the learning rate rises from zero."""
+    weight_decay: Annotated[float, Field(ge=0, le=1)] = 0.0
+    """Weight decay of the adapter."""
+    max_gradient_norm: Annotated[float, Field(gt=0, le=1000)] = 1.0
+    """Gradients are scaled down to this norm."""
+    gradient_checkpointing: bool = True
+    """Compute activations again in the backward pass: less memory, about a third more time."""
+    seed: Annotated[int, Field(ge=0, le=4_294_967_295)] = 42
+    """Seed of the adapter's initial values and of the order of the data."""
+
+
+class DeepSpeedSpec(ApiModel):
+    """What DeepSpeed shares out among the ranks."""
+
+    zero_stage: Annotated[int, Field(ge=0, le=2)] = 1
+    """0: nothing is shared out; 1: the optimizer's state; 2: the gradients too."""
+
+
+class ResourcesSpec(ApiModel):
+    """CPU and memory of one pod. Memory is request and limit, CPU a request only."""
+
+    cpu: Quantity | None = None
+    """CPU cores requested, such as 8 or 500m."""
+    memory: Quantity | None = None
+    """Memory requested and at most used, such as 64Gi."""
+
+
+class TolerationSpec(ApiModel):
+    """A taint that the pods accept, as in a pod's own tolerations."""
+
+    key: LabelText | None = None
+    """Key of the taint. Empty with operator Exists: every taint."""
+    operator: Literal["Exists", "Equal"] = "Equal"
+    """Exists: any value; Equal: this value."""
+    value: LabelText | None = None
+    """Value of the taint."""
+    effect: Literal["NoSchedule", "PreferNoSchedule", "NoExecute"] | None = None
+    """Effect of the taint. Default: every effect."""
+    toleration_seconds: Annotated[int, Field(ge=0)] | None = None
+    """With NoExecute: how long the pod stays."""
+
+
+class NodeSpec(ApiModel):
+    """One node of the job: one pod, with its slots, image and resources."""
+
+    slots: Annotated[int, Field(ge=1, le=16)] = 1
+    """Ranks on the node, one for each accelerator."""
+    accelerator: Annotated[str, Field(max_length=253, pattern=r"^(cpu|[a-z0-9.-]+/[A-Za-z0-9_.-]+)$")] = "nvidia.com/gpu"
+    """Resource that a slot takes, such as nvidia.com/gpu; or cpu, for training without a GPU."""
+    image: Annotated[str, Field(min_length=1, max_length=512)] | None = None
+    """Trainer image. Default: the one that the operator was installed with."""
+    resources: ResourcesSpec = ResourcesSpec()
+    """CPU and memory of the pod."""
+    node_selector: Annotated[dict[str, LabelText], Field(max_length=32)] = {}
+    """Labels that a Kubernetes node must have."""
+    tolerations: Annotated[list[TolerationSpec], Field(max_length=32)] = []
+    """Taints of Kubernetes nodes that the pods accept."""
+
+
+class OutputSpec(ApiModel):
+    """Where the results go."""
+
+    model_config = ConfigDict(
+        json_schema_extra=rules(
+            (
+                r"!self.destination.matches('/\\.\\.(/|$)')",
+                "destination must not contain '..'; write the path from the volume's root",
+            ),
+        )
+    )
+
+    destination: PvcText
+    """Folder for the adapter, checkpoints and logs: pvc://claim/path. It must be writable from every node."""
+
+
+class CheckpointSpec(ApiModel):
+    """How often the training state is saved."""
+
+    every: Duration = "60s"
+    """Time between two checkpoints, such as 60s or 10m."""
+    keep: Annotated[int, Field(ge=1, le=100)] = 2
+    """Checkpoints that are kept."""
+
+
+class QLoRAJobSpec(ApiModel):
+    """What to train, on what, with how many nodes, and where the adapter goes."""
+
+    model_config = ConfigDict(
+        json_schema_extra=rules(
+            (
+                "self.training.globalBatchSize % (self.nodes * self.node.slots * self.training.microBatchSize) == 0",
+                "='training.globalBatchSize is ' + string(self.training.globalBatchSize) + "
+                "' and must be a multiple of nodes x node.slots x training.microBatchSize = ' + "
+                "string(self.nodes * self.node.slots * self.training.microBatchSize)",
+            ),
+            (
+                "self.node.accelerator != 'cpu' || self.quantization.computeDtype != 'float16'",
+                "quantization.computeDtype: float16 needs a GPU; write bfloat16 or float32 with accelerator: cpu",
+            ),
+            (
+                "self.output.destination != self.model.source && "
+                "!self.output.destination.startsWith(self.model.source + '/')",
+                "output.destination lies inside model.source; write another folder",
+            ),
+            (
+                "self.output.destination != self.dataset.source",
+                "output.destination is dataset.source; write another folder",
+            ),
+        )
+    )
+
+    model: ModelSpec
+    """The base model."""
+    dataset: DatasetSpec
+    """The text to train on."""
+    output: OutputSpec
+    """Where the results go."""
+    quantization: QuantizationSpec = QuantizationSpec()
+    """How the base model is held in memory."""
+    adapter: AdapterSpec = AdapterSpec()
+    """The small matrices that are trained."""
+    training: TrainingSpec = TrainingSpec()
+    """How long, how fast and in which portions."""
+    deepspeed: DeepSpeedSpec = DeepSpeedSpec()
+    """What DeepSpeed shares out among the ranks."""
+    nodes: Annotated[int, Field(ge=1, le=512)] = 1
+    """Pods of the job, each on a Kubernetes node or a part of one."""
+    node: NodeSpec = NodeSpec()
+    """What each of them is."""
+    checkpoint: CheckpointSpec = CheckpointSpec()
+    """How often the training state is saved."""

@@ -1,0 +1,121 @@
+"""`status` of a QLoRAJob, written by the operator alone."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from qlora_api.base import ApiModel
+
+
+class Phase(StrEnum):
+    """Where a job stands. Succeeded and Failed are final."""
+
+    PENDING = "Pending"
+    QUEUED = "Queued"
+    STARTING = "Starting"
+    RUNNING = "Running"
+    RESTARTING = "Restarting"
+    SUSPENDED = "Suspended"
+    SUCCEEDED = "Succeeded"
+    FAILED = "Failed"
+
+    @property
+    def is_final(self) -> bool:
+        """Whether the job can still move to another phase."""
+        return self in (Phase.SUCCEEDED, Phase.FAILED)
+
+
+class Condition(ApiModel):
+    """One statement about the job, in the form that all of Kubernetes uses."""
+
+    type: Annotated[str, Field(max_length=316)]
+    """Accepted, Running, Succeeded or Failed."""
+    status: Literal["True", "False", "Unknown"]
+    """Whether the statement holds."""
+    reason: Annotated[str, Field(max_length=1024)]
+    """One word for programs."""
+    message: Annotated[str, Field(max_length=32768)] = ""
+    """A sentence for people."""
+    observed_generation: int | None = None
+    """metadata.generation that the statement is about."""
+    last_transition_time: str
+    """When `status` last changed."""
+
+
+class Attempt(ApiModel):
+    """One set of pods that trained, or tried to."""
+
+    number: int
+    """1 for the first attempt."""
+    start_time: str
+    """When its pods were asked for."""
+    completion_time: str | None = None
+    """When it ended."""
+    reason: str | None = None
+    """Why it ended: Succeeded, or one of the reasons of failure."""
+    message: str | None = None
+    """The same as a sentence."""
+    pod: str | None = None
+    """The pod that failed first."""
+    node: str | None = None
+    """The Kubernetes node of that pod."""
+    from_step: int | None = None
+    """Step at which the attempt began."""
+    to_step: int | None = None
+    """Last step that the attempt finished."""
+
+
+class Progress(ApiModel):
+    """How far the training is, as told by the pod of completion index 0."""
+
+    step: int
+    """Optimizer steps done."""
+    of: int
+    """Optimizer steps in all."""
+    position: str
+    """Both, as in 12/60."""
+    loss: float | None = None
+    """Mean loss a token at that step, over all ranks."""
+    tokens_per_second: float | None = None
+    """Tokens trained a second, over all ranks."""
+    eta: str | None = None
+    """Time to the last step, such as 4m10s."""
+    last_checkpoint_step: int | None = None
+    """Step of the newest complete checkpoint."""
+
+
+class Output(ApiModel):
+    """What the job has produced."""
+
+    adapter: str
+    """Folder of the adapter in PEFT's format."""
+
+
+class QLoRAJobStatus(ApiModel):
+    """What the operator has seen and done."""
+
+    phase: Phase | None = None
+    """Pending, Queued, Starting, Running, Restarting, Suspended, Succeeded or Failed."""
+    observed_generation: int | None = None
+    """metadata.generation that this status is about."""
+    conditions: list[Condition] = []
+    """Statements about the job: Accepted, Running, Succeeded, Failed."""
+    start_time: str | None = None
+    """When the first pods were asked for."""
+    completion_time: str | None = None
+    """When the job ended."""
+    restarts: int | None = None
+    """Attempts after the first."""
+    attempts: list[Attempt] = []
+    """Every set of pods, the oldest first."""
+    progress: Progress | None = None
+    """How far the training is."""
+    output: Output | None = None
+    """What the job has produced."""
+
+    def condition(self, type_: str) -> Condition | None:
+        """The condition of a type, if it was ever set."""
+        return next((condition for condition in self.conditions if condition.type == type_), None)
