@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 from pydantic.alias_generators import to_camel
 
 
@@ -26,14 +26,11 @@ class ApiModel(BaseModel):
 
 
 def rules(*validations: tuple[str, str]) -> dict[str, Any]:
-    """CEL rules of a schema, for a model's `json_schema_extra`.
-
-    Each is (rule, message). A message that starts with `=` is a CEL expression that makes the message.
-    """
-    return {"x-kubernetes-validations": [_rule(rule, message) for rule, message in validations]}
+    """CEL rules of a schema with the message of each, for a model's `json_schema_extra`."""
+    return {"x-kubernetes-validations": [{"rule": rule, "message": message} for rule, message in validations]}
 
 
-def _rule(rule: str, message: str) -> dict[str, str]:
-    if message.startswith("="):
-        return {"rule": rule, "messageExpression": message[1:]}
-    return {"rule": rule, "message": message}
+def matching(pattern: str, message: str, max_length: int) -> Any:
+    """A text field with a pattern. The API server answers with `message`, not with the pattern."""
+    rule = f"self.matches(r'{pattern}')"
+    return Field(max_length=max_length, pattern=pattern, json_schema_extra=rules((rule, message)))

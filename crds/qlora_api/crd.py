@@ -22,8 +22,9 @@ def structural(schema: Schema, definitions: dict[str, Schema]) -> Schema:
     """A pydantic JSON schema as a Kubernetes structural schema."""
     schema = _without_null(_resolved(schema, definitions), definitions)
     schema.pop("title", None)
-    if schema.pop("additionalProperties", None) is False:
-        schema.setdefault("type", "object")
+    values = schema.pop("additionalProperties", None)
+    if isinstance(values, dict):
+        schema["additionalProperties"] = structural(values, definitions)
     if schema.get("default", ...) is None:
         del schema["default"]
     if "propertyNames" in schema:
@@ -36,7 +37,10 @@ def structural(schema: Schema, definitions: dict[str, Schema]) -> Schema:
         schema["items"] = structural(schema["items"], definitions)
     if "const" in schema:
         schema["enum"] = [schema.pop("const")]
+    if "pattern" in schema and "x-kubernetes-validations" in schema:
+        del schema["pattern"]  # the rule says the same with a sentence
     _exclusive_bounds(schema)
+    _tell_default(schema)
     return schema
 
 
@@ -63,6 +67,14 @@ def _exclusive_bounds(schema: Schema) -> None:
     for exclusive, bound in (("exclusiveMinimum", "minimum"), ("exclusiveMaximum", "maximum")):
         if exclusive in schema:
             schema[bound], schema[exclusive] = schema[exclusive], True
+
+
+def _tell_default(schema: Schema) -> None:
+    """`kubectl explain` prints descriptions but no defaults."""
+    default = schema.get("default")
+    if default not in (None, {}, [], "") and "description" in schema:
+        text = str(default).lower() if isinstance(default, bool) else default
+        schema["description"] += f" Default: {text}."
 
 
 def custom_resource_definition() -> Schema:

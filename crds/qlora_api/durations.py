@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-DURATION_PATTERN = r"^([0-9]+d)?([0-9]+h)?([0-9]+m)?([0-9]+s)?$"
+DURATION_PATTERN = r"^([0-9]+[dhms])+$"
 _UNITS = {"d": 86_400, "h": 3_600, "m": 60, "s": 1}
 
 

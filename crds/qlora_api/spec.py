@@ -6,15 +6,39 @@ from typing import Annotated, Literal
 
 from pydantic import ConfigDict, Field
 
-from qlora_api.base import ApiModel, rules
+from qlora_api.base import ApiModel, matching, rules
 from qlora_api.durations import DURATION_PATTERN
 from qlora_api.quantity import Quantity
 from qlora_api.sources import HF_PATTERN, PVC_PATTERN
 
-SourceText = Annotated[str, Field(max_length=512, pattern=f"^({PVC_PATTERN}|{HF_PATTERN})$")]
-PvcText = Annotated[str, Field(max_length=512, pattern=f"^{PVC_PATTERN}$")]
-ObjectName = Annotated[str, Field(max_length=253, pattern=r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$")]
-Duration = Annotated[str, Field(max_length=32, min_length=2, pattern=DURATION_PATTERN)]
+SourceText = Annotated[
+    str, matching(f"^({PVC_PATTERN}|{HF_PATTERN})$", "write pvc://claim/path or hf://organisation/name", 512)
+]
+PvcText = Annotated[str, matching(f"^{PVC_PATTERN}$", "write pvc://claim/path", 512)]
+ObjectName = Annotated[
+    str,
+    matching(
+        r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$", "write the name of an object: lower-case letters, digits, '-' and '.'", 253
+    ),
+]
+Revision = Annotated[str, matching("^[0-9a-f]{40}$", "write a commit: 40 hexadecimal digits", 40)]
+Duration = Annotated[str, matching(DURATION_PATTERN, "write a duration such as 90s, 5m, 1h30m or 7d", 32)]
+Targets = Annotated[
+    str,
+    matching(
+        r"^(all-linear|[A-Za-z_][A-Za-z0-9_.]*(,[A-Za-z_][A-Za-z0-9_.]*)*)$",
+        "write all-linear, or names of modules separated by commas, such as q_proj,v_proj",
+        2048,
+    ),
+]
+Accelerator = Annotated[
+    str,
+    matching(
+        r"^(cpu|[a-z0-9.-]+/[A-Za-z0-9_.-]+)$",
+        "write cpu, or the name of a device resource such as nvidia.com/gpu",
+        253,
+    ),
+]
 LabelText = Annotated[str, Field(max_length=317)]
 
 NO_CLIMBING = (
@@ -42,7 +66,7 @@ class ModelSpec(ApiModel):
 
     source: SourceText
     """Folder with config.json, a tokenizer and safetensors: pvc://claim/path or hf://organisation/name."""
-    revision: Annotated[str, Field(pattern="^[0-9a-f]{40}$")] | None = None
+    revision: Revision | None = None
     """Commit of an hf:// source, 40 hexadecimal digits. Without it, the newest at the start of the job."""
     token_secret: ObjectName | None = None
     """Secret of this namespace whose key `token` opens a gated hf:// source."""
@@ -101,9 +125,7 @@ class AdapterSpec(ApiModel):
     """Scale: the adapter's output is multiplied by alpha / rank."""
     dropout: Annotated[float, Field(ge=0, le=0.9)] = 0.0
     """Part of the adapter's inputs that is dropped in training."""
-    targets: Annotated[
-        str, Field(max_length=2048, pattern=r"^(all-linear|[A-Za-z_][A-Za-z0-9_.]*(,[A-Za-z_][A-Za-z0-9_.]*)*)$")
-    ] = "all-linear"
+    targets: Targets = "all-linear"
     """Modules that get an adapter: all-linear, or names separated by commas, such as q_proj,v_proj."""
 
 
@@ -172,7 +194,7 @@ class NodeSpec(ApiModel):
 
     slots: Annotated[int, Field(ge=1, le=16)] = 1
     """Ranks on the node, one for each accelerator."""
-    accelerator: Annotated[str, Field(max_length=253, pattern=r"^(cpu|[a-z0-9.-]+/[A-Za-z0-9_.-]+)$")] = "nvidia.com/gpu"
+    accelerator: Accelerator = "nvidia.com/gpu"
     """Resource that a slot takes, such as nvidia.com/gpu; or cpu, for training without a GPU."""
     image: Annotated[str, Field(min_length=1, max_length=512)] | None = None
     """Trainer image. Default: the one that the operator was installed with."""
@@ -216,9 +238,7 @@ class QLoRAJobSpec(ApiModel):
         json_schema_extra=rules(
             (
                 "self.training.globalBatchSize % (self.nodes * self.node.slots * self.training.microBatchSize) == 0",
-                "='training.globalBatchSize is ' + string(self.training.globalBatchSize) + "
-                "' and must be a multiple of nodes x node.slots x training.microBatchSize = ' + "
-                "string(self.nodes * self.node.slots * self.training.microBatchSize)",
+                "training.globalBatchSize must be a multiple of nodes x node.slots x training.microBatchSize",
             ),
             (
                 "self.node.accelerator != 'cpu' || self.quantization.computeDtype != 'float16'",

@@ -116,6 +116,11 @@ class QLoRAJobStatus(ApiModel):
     output: Output | None = None
     """What the job has produced."""
 
+    @property
+    def is_final(self) -> bool:
+        """Whether the job has ended for good."""
+        return self.phase is not None and Phase(self.phase).is_final
+
     def condition(self, type_: str) -> Condition | None:
         """The condition of a type, if it was ever set."""
         return next((condition for condition in self.conditions if condition.type == type_), None)

@@ -1,0 +1,39 @@
+{{- define "qlora-operator.labels" -}}
+app.kubernetes.io/name: qlora-operator
+app.kubernetes.io/instance: {{ .Release.Name }}
+app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
+app.kubernetes.io/managed-by: {{ .Release.Service }}
+{{- end -}}
+
+{{- define "qlora-operator.selector" -}}
+app.kubernetes.io/name: qlora-operator
+app.kubernetes.io/instance: {{ .Release.Name }}
+{{- end -}}
+
+{{/* What the operator may do, in the alphabetical order of the resources. Each verb is used. */}}
+{{- define "qlora-operator.rules" -}}
+- apiGroups: [""]
+  resources: [configmaps]
+  verbs: [create, get, list, watch]
+- apiGroups: [""]
+  resources: [events]
+  verbs: [create]
+- apiGroups: [batch]
+  resources: [jobs]
+  verbs: [create, delete, get, list, watch]
+- apiGroups: [""]
+  resources: [pods]
+  verbs: [list, watch]
+- apiGroups: [qlora.dev]
+  resources: [qlorajobs]
+  verbs: [list, watch]
+- apiGroups: [qlora.dev]
+  resources: [qlorajobs/finalizers]
+  verbs: [update]
+- apiGroups: [qlora.dev]
+  resources: [qlorajobs/status]
+  verbs: [patch]
+- apiGroups: [""]
+  resources: [services]
+  verbs: [create, get, list, watch]
+{{- end -}}

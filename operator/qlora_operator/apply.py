@@ -1,0 +1,66 @@
+"""Creates children. Each has a fixed name and is only ever created, so doing it twice does no harm."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+
+from qlora_operator.builders import Manifest
+from qlora_operator.cache import Cache
+from qlora_operator.cluster import ApiError, Cluster
+from qlora_operator.views import JOB, KIND_BY_NAME, Metadata
+
+
+@dataclass(frozen=True)
+class Problem:
+    """Why a child cannot exist as it should."""
+
+    reason: str
+    message: str
+
+
+async def create_children(cluster: Cluster, cache: Cache, manifests: tuple[Manifest, ...]) -> Problem | None:
+    """Creates all side by side; one that exists already and is ours counts as created.
+
+    If one cannot be created, the Job that was created beside it is deleted: its pods could not work.
+
+    Raises:
+        ApiError: the API server is busy or unreachable; try the whole again.
+    """
+    outcomes = await asyncio.gather(
+        *(_create(cluster, cache, manifest) for manifest in manifests), return_exceptions=True
+    )
+    errors = [outcome for outcome in outcomes if isinstance(outcome, BaseException)]
+    if errors:
+        raise errors[0]
+    problem = next((outcome for outcome in outcomes if isinstance(outcome, Problem)), None)
+    if problem is not None:
+        for manifest, outcome in zip(manifests, outcomes, strict=True):
+            if manifest["kind"] == JOB.name and isinstance(outcome, Metadata):
+                await cluster.delete(JOB, outcome.namespace, outcome.name, outcome.uid)
+    return problem
+
+
+async def _create(cluster: Cluster, cache: Cache, manifest: Manifest) -> Metadata | Problem:
+    kind = KIND_BY_NAME[manifest["kind"]]
+    metadata = manifest["metadata"]
+    try:
+        body = await cluster.create(kind, manifest)
+    except ApiError as error:
+        if error.is_refusal:
+            return Problem("QuotaExceeded" if "exceeded quota" in error.message else "ChildRefused", error.message)
+        if error.status != 409:
+            raise
+        found = await cluster.get(kind, metadata["namespace"], metadata["name"])
+        if found is None:
+            raise
+        body = found
+    view = kind.view(body)
+    if view.metadata.owner_uid != metadata["ownerReferences"][0]["uid"]:
+        return Problem(
+            "NameConflict",
+            f"{kind.name} {metadata['name']} exists and belongs to something else; "
+            "delete it, or give the QLoRAJob another name",
+        )
+    cache.put(kind, view)
+    return view.metadata

@@ -1,0 +1,102 @@
+"""The newest known view of every object, fed by watch events, our own writes and the resync.
+
+An older version never replaces a newer one, so the three sources may arrive in any order.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable
+
+from qlora_operator.views import JobView, Key, Kind, PodView, ResourceView, View
+
+
+def owner_key(view: View) -> Key | None:
+    """The QLoRAJob that a view belongs to, or is."""
+    if isinstance(view, ResourceView):
+        return view.key
+    return (view.metadata.namespace, view.metadata.job) if view.metadata.job else None
+
+
+class Cache:
+    """Views by QLoRAJob. Not thread-safe: it lives in the event loop."""
+
+    def __init__(self) -> None:
+        self._views: dict[Key, dict[tuple[str, str], View]] = defaultdict(dict)
+
+    def put(self, kind: Kind, view: View) -> Key | None:
+        """Keeps a view unless a newer one is known; returns the QLoRAJob to look at."""
+        key = owner_key(view)
+        if key is None:
+            return None
+        views = self._views[key]
+        known = views.get((kind.name, view.metadata.name))
+        if known is None or known.metadata.resource_version < view.metadata.resource_version:
+            views[kind.name, view.metadata.name] = view
+        return key
+
+    def remove(self, kind: Kind, view: View) -> Key | None:
+        """Forgets an object that was deleted, unless its name has been taken by a newer one."""
+        key = owner_key(view)
+        if key is None or key not in self._views:
+            return key
+        views = self._views[key]
+        known = views.get((kind.name, view.metadata.name))
+        if known is not None and known.metadata.uid == view.metadata.uid:
+            del views[kind.name, view.metadata.name]
+        if not views:
+            del self._views[key]
+        return key
+
+    def replace_all(self, kind: Kind, listed: Iterable[View], before: int) -> set[Key]:
+        """Takes over a complete list: what it lacks is gone. Returns the QLoRAJobs that changed.
+
+        Args:
+            before: resource version of the list; what is newer was created after the list was made.
+        """
+        changed = set()
+        present = set()
+        for view in listed:
+            key = owner_key(view)
+            if key is None:
+                continue
+            present.add((key, view.metadata.name))
+            known = self._views[key].get((kind.name, view.metadata.name))
+            if known is None or known.metadata.resource_version < view.metadata.resource_version:
+                self.put(kind, view)
+                changed.add(key)
+        for key, views in list(self._views.items()):
+            for (kind_name, name), view in list(views.items()):
+                vanished = kind_name == kind.name and (key, name) not in present
+                if vanished and view.metadata.resource_version <= before:
+                    self.remove(kind, view)
+                    changed.add(key)
+        return changed
+
+    def known_jobs(self) -> list[Key]:
+        """Every QLoRAJob of which anything is known."""
+        return list(self._views)
+
+    def resource(self, key: Key) -> ResourceView | None:
+        """The QLoRAJob itself."""
+        return next((view for view in self._of(key) if isinstance(view, ResourceView)), None)
+
+    def resources(self) -> list[ResourceView]:
+        """Every QLoRAJob."""
+        return [view for key in self._views for view in self._of(key) if isinstance(view, ResourceView)]
+
+    def jobs(self, key: Key) -> list[JobView]:
+        """The batch Jobs of a QLoRAJob: its attempts."""
+        return [view for view in self._of(key) if isinstance(view, JobView)]
+
+    def pods(self, key: Key) -> list[PodView]:
+        """The pods of all attempts."""
+        return [view for view in self._of(key) if isinstance(view, PodView)]
+
+    def children(self, key: Key, owner_uid: str) -> frozenset[tuple[str, str]]:
+        """Kind and name of what is controlled by the QLoRAJob of that UID."""
+        views = self._views.get(key, {})
+        return frozenset(name for name, view in views.items() if view.metadata.owner_uid == owner_uid)
+
+    def _of(self, key: Key) -> Iterable[View]:
+        return self._views.get(key, {}).values()

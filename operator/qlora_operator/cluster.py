@@ -1,0 +1,168 @@
+"""The only module that talks to the API server.
+
+Bodies go out and come back as plain dicts: the typed client would refuse or drop fields that it does not know.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+from collections.abc import Mapping
+from typing import Any, Self, cast
+
+import aiohttp
+from kubernetes.aio import config
+from kubernetes.aio.client import ApiClient, Configuration
+
+from qlora_operator.metrics import API_REQUESTS
+from qlora_operator.views import Kind
+
+log = logging.getLogger(__name__)
+
+JsonObject = dict[str, Any]
+
+CONNECTIONS = 32
+PAGE_SIZE = 500
+REQUEST_TIMEOUT = 30.0
+MERGE_PATCH = "application/merge-patch+json"
+
+
+class ApiError(Exception):
+    """The API server refused a request.
+
+    Attributes:
+        status: HTTP status code.
+        reason: one word of Kubernetes, such as AlreadyExists or Forbidden.
+        message: a sentence.
+        retry_after: seconds that the server wants us to wait, or 0.
+    """
+
+    def __init__(self, status: int, reason: str, message: str, retry_after: float = 0.0) -> None:
+        super().__init__(f"{status} {reason}: {message}")
+        self.status = status
+        self.reason = reason
+        self.message = message
+        self.retry_after = retry_after
+
+    @property
+    def is_refusal(self) -> bool:
+        """Whether asking again at once cannot help: forbidden, invalid, over quota."""
+        return self.status in (400, 403, 422)
+
+
+class Cluster:
+    """Requests to the API server, as the operator's ServiceAccount or as the kubeconfig's user."""
+
+    def __init__(self, client: ApiClient) -> None:
+        self._client = client
+
+    @classmethod
+    async def connect(cls) -> Self:
+        """Connects with the pod's ServiceAccount; outside a cluster, with `KUBECONFIG`."""
+        configuration = Configuration()
+        if "KUBERNETES_SERVICE_HOST" in os.environ:
+            config.load_incluster_config(client_configuration=configuration)
+        else:
+            await config.load_kube_config(client_configuration=configuration)
+        configuration.connection_pool_maxsize = CONNECTIONS
+        return cls(ApiClient(configuration))
+
+    async def close(self) -> None:
+        """Closes the connections."""
+        await self._client.close()
+
+    async def create(self, kind: Kind, body: JsonObject) -> JsonObject:
+        """Creates an object and returns it as stored."""
+        return await self._request("POST", kind, kind.path(body["metadata"]["namespace"]), body=body)
+
+    async def get(self, kind: Kind, namespace: str, name: str) -> JsonObject | None:
+        """Reads an object, or None if there is none."""
+        try:
+            return await self._request("GET", kind, kind.path(namespace, name))
+        except ApiError as error:
+            if error.status == 404:
+                return None
+            raise
+
+    async def list(self, kind: Kind, namespace: str | None, label_selector: str = "") -> tuple[list[JsonObject], int]:
+        """Reads all objects page by page; returns them with the resource version of the list."""
+        items: list[JsonObject] = []
+        query = {"limit": str(PAGE_SIZE)}
+        if label_selector:
+            query["labelSelector"] = label_selector
+        while True:
+            page = await self._request("GET", kind, kind.path(namespace), query=query)
+            items.extend(page["items"])
+            if not page["metadata"].get("continue"):
+                return items, int(page["metadata"]["resourceVersion"])
+            query["continue"] = page["metadata"]["continue"]
+
+    async def delete(self, kind: Kind, namespace: str, name: str, uid: str) -> None:
+        """Deletes the object of that UID and what it owns; no error if it is gone or another has its name."""
+        body = {"propagationPolicy": "Background", "preconditions": {"uid": uid}}
+        try:
+            await self._request("DELETE", kind, kind.path(namespace, name), body=body)
+        except ApiError as error:
+            if error.status not in (404, 409):
+                raise
+
+    async def patch_status(self, kind: Kind, namespace: str, name: str, patch: JsonObject) -> JsonObject:
+        """Merges `patch` into the object's status; the patch should carry `metadata.resourceVersion`."""
+        path = kind.path(namespace, name) + "/status"
+        return await self._request("PATCH", kind, path, body=patch, content_type=MERGE_PATCH)
+
+    async def create_event(self, namespace: str, body: JsonObject) -> None:
+        """Posts an Event; a refusal is logged and no more, since Events are for reading only."""
+        path = f"/api/v1/namespaces/{namespace}/events"
+        try:
+            await self._send("POST", "events", path, body=body)
+        except ApiError as error:
+            log.warning("event %s was not accepted: %s", body.get("reason"), error)
+
+    async def _request(self, method: str, kind: Kind, path: str, **arguments: Any) -> JsonObject:
+        return await self._send(method, kind.plural, path, **arguments)
+
+    async def _send(
+        self,
+        method: str,
+        resource: str,
+        path: str,
+        *,
+        query: Mapping[str, str] | None = None,
+        body: JsonObject | None = None,
+        content_type: str = "application/json",
+    ) -> JsonObject:
+        headers = {"Accept": "application/json", "Content-Type": content_type}
+        prepared = await self._client.param_serialize(
+            method,
+            path,
+            query_params=list((query or {}).items()),
+            header_params=headers,
+            body=body,
+            auth_settings=["BearerToken"],
+        )
+        code = "error"
+        try:
+            response = await self._client.call_api(
+                *prepared, _request_timeout=aiohttp.ClientTimeout(total=REQUEST_TIMEOUT)
+            )
+            data = await response.read()
+            code = str(response.status)
+        finally:
+            API_REQUESTS.labels(verb=method, resource=resource, code=code).inc()
+        if response.status >= 400:
+            raise _error(response.status, response.getheader("Retry-After"), data)
+        return cast(JsonObject, json.loads(data))
+
+
+def _error(status: int, retry_after: str | None, data: bytes) -> ApiError:
+    try:
+        details = json.loads(data)
+    except ValueError:
+        details = {}
+    seconds = float(retry_after) if retry_after and retry_after.isdecimal() else 0.0
+    if not isinstance(details, dict):
+        details = {}
+    message = details.get("message") or data[:500].decode(errors="replace")
+    return ApiError(status, details.get("reason") or "", message, seconds)

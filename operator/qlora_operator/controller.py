@@ -1,0 +1,121 @@
+"""Holds the parts together: cache, queue, workers, resync, poller."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from typing import Any
+
+from qlora_api import names
+
+from qlora_operator.builders import PodDefaults
+from qlora_operator.cache import Cache
+from qlora_operator.cluster import ApiError, Cluster
+from qlora_operator.metrics import RECONCILE_ERRORS, RECONCILE_SECONDS
+from qlora_operator.progress import ProgressPoller
+from qlora_operator.reconcile import Reconciler
+from qlora_operator.settings import Settings
+from qlora_operator.views import KINDS, QLORA_JOB, Key, Kind, View
+from qlora_operator.work_queue import WorkQueue
+
+log = logging.getLogger(__name__)
+
+RESYNC_RETRY = 5.0
+
+
+class Controller:
+    """The running operator. `start` it in the event loop, feed it events, `stop` it."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self.cache = Cache()
+        self.queue: WorkQueue[Key] = WorkQueue()
+        self._poller = ProgressPoller(settings.progress_interval, settings.progress_budget, self.queue.add)
+        self._cluster: Cluster | None = None
+        self._tasks: list[asyncio.Task[None]] = []
+        self._last_resync = time.monotonic()
+
+    async def start(self) -> None:
+        """Lists every watched kind once, then lets the workers loose: nothing is planned on a half-filled cache."""
+        settings = self._settings
+        self._cluster = cluster = await Cluster.connect()
+        await self._resync(cluster)
+        defaults = PodDefaults(
+            image=settings.trainer_image,
+            image_pull_policy=settings.image_pull_policy,
+            termination_grace_period=settings.termination_grace_period,
+        )
+        reconciler = Reconciler(cluster, self.cache, self._poller, defaults)
+        for key in self.cache.known_jobs():
+            self.queue.add(key)
+        self._tasks = [asyncio.create_task(self._work(reconciler)) for _ in range(settings.workers)]
+        self._tasks.append(asyncio.create_task(self._resync_for_ever(cluster)))
+        self._tasks.append(asyncio.create_task(self._poller.run()))
+
+    async def stop(self) -> None:
+        """Ends the workers; what they had begun is taken up by the next operator."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        if self._cluster is not None:
+            await self._cluster.close()
+
+    def see(self, kind: Kind, event: str | None, body: Any) -> None:
+        """Takes a watch event in."""
+        view = kind.view(body)
+        key = self.cache.remove(kind, view) if event == "DELETED" else self.cache.put(kind, view)
+        if key is not None:
+            self.queue.add(key)
+
+    def health(self) -> str | None:
+        """What is wrong with this operator, or None."""
+        limit = 3 * self._settings.resync_interval
+        if self.queue.oldest_age() > 60:
+            return f"a job has been waiting for {self.queue.oldest_age():.0f} s to be looked at"
+        if time.monotonic() - self._last_resync > limit:
+            return f"the last complete list is older than {limit:.0f} s"
+        dead = [task for task in self._tasks if task.done()]
+        return f"{len(dead)} of {len(self._tasks)} tasks have ended" if dead else None
+
+    async def _work(self, reconciler: Reconciler) -> None:
+        while True:
+            key = await self.queue.get()
+            try:
+                with RECONCILE_SECONDS.time():
+                    again = await reconciler.reconcile(key)
+            except ApiError as error:
+                RECONCILE_ERRORS.inc()
+                delay = self.queue.failed(key, at_least=error.retry_after)
+                log.warning("job %s/%s: %s; again in %.1f s", *key, error, delay)
+            except Exception:
+                RECONCILE_ERRORS.inc()
+                delay = self.queue.failed(key)
+                log.exception("job %s/%s: again in %.1f s", *key, delay)
+            else:
+                self.queue.done(key)
+                if again is not None:
+                    self.queue.add_after(key, again)
+
+    async def _resync_for_ever(self, cluster: Cluster) -> None:
+        """Lists everything now and then, since a watch can lose an event without anybody noticing."""
+        while True:
+            await asyncio.sleep(self._settings.resync_interval)
+            try:
+                await self._resync(cluster)
+            except Exception:
+                log.exception("resync failed; again in %.0f s", RESYNC_RETRY)
+                await asyncio.sleep(RESYNC_RETRY)
+
+    async def _resync(self, cluster: Cluster) -> None:
+        for kind in KINDS:
+            selector = "" if kind is QLORA_JOB else names.LABEL_JOB
+            views: list[View] = []
+            versions = []
+            for namespace in self._settings.namespaces or (None,):
+                items, version = await cluster.list(kind, namespace, selector)
+                views.extend(kind.view(item) for item in items)
+                versions.append(version)
+            for key in self.cache.replace_all(kind, views, before=min(versions)):
+                self.queue.add(key)
+        self._last_resync = time.monotonic()

@@ -1,0 +1,67 @@
+"""What Kopf calls: events of the watched kinds go into the cache and the queue, and nothing else happens here.
+
+Kopf's stateful handlers, timers and indices are not used: an event handler writes nothing into the resource
+and needs no finalizer, and the queue retries where Kopf would drop.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import kopf
+from aiohttp import web
+from qlora_api import names
+
+from qlora_operator.controller import Controller
+from qlora_operator.endpoints import serve
+from qlora_operator.settings import Settings
+from qlora_operator.views import KINDS, QLORA_JOB, Kind
+
+
+def build_registry(settings: Settings) -> kopf.OperatorRegistry:
+    """A registry with all handlers, bound to one controller."""
+    registry = kopf.OperatorRegistry()
+    controller = Controller(settings)
+    runners: list[web.AppRunner] = []
+
+    @kopf.on.startup(registry=registry)
+    async def startup(settings: kopf.OperatorSettings, **_: Any) -> None:
+        configure_kopf(settings)
+        await controller.start()
+        runners.append(await serve(controller, port))
+
+    @kopf.on.cleanup(registry=registry)
+    async def cleanup(**_: Any) -> None:
+        for runner in runners:
+            await runner.cleanup()
+        await controller.stop()
+
+    @kopf.on.login(registry=registry)
+    async def login(**arguments: Any) -> Any:
+        return kopf.login_with_service_account(**arguments) or kopf.login_with_kubeconfig(**arguments)
+
+    port = settings.port
+    for kind in KINDS:
+        _watch(registry, controller, kind)
+    return registry
+
+
+def _watch(registry: kopf.OperatorRegistry, controller: Controller, kind: Kind) -> None:
+    @kopf.on.event(kind.group, kind.version, kind.plural, registry=registry, id=f"see-{kind.plural}")
+    async def see(event: Any, **_: Any) -> None:
+        controller.see(kind, event["type"], event["object"])
+
+
+def configure_kopf(settings: kopf.OperatorSettings) -> None:
+    """Watches survive silence and restarts, and list only what carries our label."""
+    for kind in KINDS:
+        if kind is not QLORA_JOB:
+            settings.watching.label_selectors[kind.group, kind.version, kind.plural] = names.LABEL_JOB
+    settings.watching.chunk_size = 500
+    settings.watching.server_timeout = 300
+    settings.watching.client_timeout = 330
+    settings.watching.connect_timeout = 10
+    settings.networking.request_timeout = 30
+    settings.scanning.disabled = True
+    settings.peering.standalone = True
+    settings.posting.enabled = False

@@ -1,0 +1,28 @@
+"""Follows pods that start and train."""
+
+from __future__ import annotations
+
+from qlora_api import names
+from qlora_api.status import Phase
+
+from qlora_operator.plan.start import PODS_REQUESTED, waiting_message
+from qlora_operator.plan.types import Decision, Observation
+from qlora_operator.views import PodView
+
+
+def follow_pods(observation: Observation) -> Decision:
+    """Running once every pod's trainer runs, and until the attempt ends; Starting before."""
+    assert observation.spec is not None
+    nodes = observation.spec.nodes
+    up = sum(_trainer_is_up(pod) for pod in observation.pods)
+    if up == nodes or observation.status.phase == Phase.RUNNING:
+        return Decision(Phase.RUNNING, "Training", f"training on {nodes} node{'s' if nodes > 1 else ''}")
+    return Decision(Phase.STARTING, PODS_REQUESTED, waiting_message(nodes))
+
+
+def _trainer_is_up(pod: PodView) -> bool:
+    container = pod.container(names.TRAINER_CONTAINER)
+    if container is None:
+        return False
+    succeeded = container.terminated is not None and container.terminated.exit_code == 0
+    return container.running or succeeded

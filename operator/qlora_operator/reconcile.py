@@ -1,0 +1,122 @@
+"""One look at one job: observe, plan, create what is missing, write status, post events."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from datetime import UTC, datetime
+
+from qlora_api.status import Phase
+
+from qlora_operator.apply import create_children
+from qlora_operator.builders import PodDefaults
+from qlora_operator.cache import Cache
+from qlora_operator.cluster import ApiError, Cluster
+from qlora_operator.events import build_event
+from qlora_operator.merge_patch import merge_patch
+from qlora_operator.metrics import JOBS_FINISHED
+from qlora_operator.observe import observe
+from qlora_operator.plan import Decision, Observation, Plan, make_plan, plan_problem
+from qlora_operator.progress import ProgressPoller
+from qlora_operator.views import QLORA_JOB, Key, resource_view
+
+log = logging.getLogger(__name__)
+
+PROBLEM_RETRY = 30.0
+CONFLICT_RETRY = 0.2
+
+
+class Reconciler:
+    """Brings jobs from what they are to what they should be. Keeps no state of its own."""
+
+    def __init__(
+        self,
+        cluster: Cluster,
+        cache: Cache,
+        poller: ProgressPoller,
+        defaults: PodDefaults,
+        clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+    ) -> None:
+        self._cluster = cluster
+        self._cache = cache
+        self._poller = poller
+        self._defaults = defaults
+        self._clock = clock
+
+    async def reconcile(self, key: Key) -> float | None:
+        """Looks at a job once; returns the seconds after which to look again, if no event will tell.
+
+        Raises:
+            ApiError: a request failed; look again later.
+        """
+        observation = observe(self._cache, key, self._poller.latest(key), self._defaults, self._clock())
+        if observation is None:
+            self._poller.forget(key)
+            return None
+        plan = make_plan(observation)
+        if plan.create:
+            problem = await create_children(self._cluster, self._cache, plan.create)
+            if problem is not None:
+                refusal = Decision(
+                    Phase.PENDING,
+                    problem.reason,
+                    problem.message,
+                    accepted=False,
+                    requeue_after=PROBLEM_RETRY,
+                )
+                plan = plan_problem(observation, refusal)
+        if not await self._write_status(observation, plan):
+            return CONFLICT_RETRY
+        await self._post_events(observation, plan)
+        self._poll(observation, plan)
+        return plan.requeue_after
+
+    async def _write_status(self, observation: Observation, plan: Plan) -> bool:
+        """Writes what differs, in one patch; False if the resource has changed meanwhile."""
+        patch = merge_patch(observation.status.to_json(), plan.status.to_json())
+        if not patch:
+            return True
+        metadata = observation.resource.metadata
+        body = {"metadata": {"resourceVersion": str(metadata.resource_version)}, "status": patch}
+        try:
+            written = await self._cluster.patch_status(QLORA_JOB, metadata.namespace, metadata.name, body)
+        except ApiError as error:
+            if error.status == 404:
+                return True
+            if error.status == 409:
+                return False
+            raise
+        self._cache.put(QLORA_JOB, resource_view(written))
+        if plan.status.phase != observation.status.phase:
+            _log_phase(observation, plan)
+        return True
+
+    async def _post_events(self, observation: Observation, plan: Plan) -> None:
+        resource = observation.resource
+        for note in plan.events:
+            await self._cluster.create_event(resource.metadata.namespace, build_event(resource, note, observation.now))
+
+    def _poll(self, observation: Observation, plan: Plan) -> None:
+        key = observation.resource.key
+        first = next((pod for pod in observation.pods if pod.completion_index == 0), None)
+        if plan.polls and first is not None and first.ip is not None:
+            self._poller.watch(key, observation.resource.metadata.uid, observation.attempt, first.ip)
+        else:
+            self._poller.forget(key)
+
+
+def _log_phase(observation: Observation, plan: Plan) -> None:
+    namespace, name = observation.resource.key
+    status = plan.status
+    failed = status.condition("Failed")
+    reason = failed.reason if failed else ""
+    log.info(
+        "job %s/%s is %s%s",
+        namespace,
+        name,
+        status.phase,
+        f": {reason}: {failed.message}" if failed else "",
+        extra={"namespace": namespace, "job": name, "phase": status.phase},
+    )
+    if status.is_final:
+        JOBS_FINISHED.labels(phase=status.phase, reason=reason).inc()

@@ -1,0 +1,228 @@
+"""What the operator keeps of each Kubernetes object: the few fields that decisions need.
+
+Whole objects would cost the memory several times over, so the cache holds these only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from qlora_api import names
+
+Body = Mapping[str, Any]
+Key = tuple[str, str]
+"""Namespace and name of a QLoRAJob."""
+
+
+@dataclass(frozen=True, slots=True)
+class Metadata:
+    """Identity of an object and of the QLoRAJob that it belongs to."""
+
+    namespace: str
+    name: str
+    uid: str
+    resource_version: int
+    deleting: bool
+    owner_uid: str | None
+    job: str | None
+    attempt: int | None
+
+    @classmethod
+    def of(cls, body: Body) -> Metadata:
+        """Reads `metadata`; the owner is the controlling one."""
+        metadata = body["metadata"]
+        labels = metadata.get("labels") or {}
+        owners = metadata.get("ownerReferences") or []
+        attempt = labels.get(names.LABEL_ATTEMPT, "")
+        return cls(
+            namespace=metadata.get("namespace", ""),
+            name=metadata["name"],
+            uid=metadata["uid"],
+            resource_version=int(metadata["resourceVersion"]),
+            deleting="deletionTimestamp" in metadata,
+            owner_uid=next((owner["uid"] for owner in owners if owner.get("controller")), None),
+            job=labels.get(names.LABEL_JOB),
+            attempt=int(attempt) if attempt.isdecimal() else None,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class ResourceView:
+    """A QLoRAJob."""
+
+    metadata: Metadata
+    generation: int
+    spec: Body
+    status: Body
+
+    @property
+    def key(self) -> Key:
+        """Namespace and name."""
+        return self.metadata.namespace, self.metadata.name
+
+
+@dataclass(frozen=True, slots=True)
+class ChildView:
+    """A Service or ConfigMap: that it exists is all that matters."""
+
+    metadata: Metadata
+
+
+@dataclass(frozen=True, slots=True)
+class JobView:
+    """A batch Job: one attempt."""
+
+    metadata: Metadata
+    complete: bool
+    failing: bool
+    """Failed, or about to be: the Job controller has given the attempt up and ends the other pods."""
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Terminated:
+    """How a container ended."""
+
+    exit_code: int
+    reason: str
+    message: str
+    finished_at: str
+
+
+@dataclass(frozen=True, slots=True)
+class ContainerView:
+    """State of one container of a pod."""
+
+    name: str
+    running: bool
+    waiting_reason: str | None
+    waiting_message: str
+    terminated: Terminated | None
+
+
+@dataclass(frozen=True, slots=True)
+class PodView:
+    """A pod of an attempt."""
+
+    metadata: Metadata
+    completion_index: int
+    phase: str
+    reason: str
+    message: str
+    node: str | None
+    ip: str | None
+    unschedulable: str | None
+    """The scheduler's sentence, while it finds no node."""
+    disruption: str | None
+    """Reason of the DisruptionTarget condition: eviction, preemption, node loss."""
+    containers: tuple[ContainerView, ...]
+
+    def container(self, name: str) -> ContainerView | None:
+        """The state of the container of that name, once the kubelet has told it."""
+        return next((container for container in self.containers if container.name == name), None)
+
+
+View = ResourceView | ChildView | JobView | PodView
+
+
+def resource_view(body: Body) -> ResourceView:
+    """Keeps a QLoRAJob's spec and status."""
+    metadata = Metadata.of(body)
+    return ResourceView(
+        metadata=metadata,
+        generation=body["metadata"].get("generation", 0),
+        spec=body.get("spec") or {},
+        status=body.get("status") or {},
+    )
+
+
+def child_view(body: Body) -> ChildView:
+    """Keeps the identity of a Service or ConfigMap."""
+    return ChildView(Metadata.of(body))
+
+
+def job_view(body: Body) -> JobView:
+    """Keeps how far a batch Job is."""
+    conditions = _true_conditions(body)
+    failed = conditions.get("FailureTarget") or conditions.get("Failed")
+    return JobView(
+        metadata=Metadata.of(body),
+        complete="Complete" in conditions or "SuccessCriteriaMet" in conditions,
+        failing=failed is not None,
+        message=(failed or {}).get("message", ""),
+    )
+
+
+def pod_view(body: Body) -> PodView:
+    """Keeps where a pod is and how its containers stand."""
+    status = body.get("status") or {}
+    conditions = {condition["type"]: condition for condition in status.get("conditions") or []}
+    scheduled = conditions.get("PodScheduled", {})
+    disruption = conditions.get("DisruptionTarget", {})
+    statuses = [*(status.get("initContainerStatuses") or []), *(status.get("containerStatuses") or [])]
+    labels = body["metadata"].get("labels") or {}
+    return PodView(
+        metadata=Metadata.of(body),
+        completion_index=int(labels.get(names.LABEL_COMPLETION_INDEX, 0)),
+        phase=status.get("phase", "Pending"),
+        reason=status.get("reason", ""),
+        message=status.get("message", ""),
+        node=(body.get("spec") or {}).get("nodeName"),
+        ip=status.get("podIP"),
+        unschedulable=scheduled.get("message", "") if scheduled.get("reason") == "Unschedulable" else None,
+        disruption=disruption.get("reason") if disruption.get("status") == "True" else None,
+        containers=tuple(_container_view(status) for status in statuses),
+    )
+
+
+def _true_conditions(body: Body) -> dict[str, Body]:
+    conditions = (body.get("status") or {}).get("conditions") or []
+    return {condition["type"]: condition for condition in conditions if condition["status"] == "True"}
+
+
+def _container_view(status: Body) -> ContainerView:
+    state = status.get("state") or {}
+    waiting = state.get("waiting") or {}
+    ended = state.get("terminated")
+    return ContainerView(
+        name=status["name"],
+        running="running" in state,
+        waiting_reason=waiting.get("reason"),
+        waiting_message=waiting.get("message", ""),
+        terminated=ended
+        and Terminated(
+            exit_code=ended.get("exitCode", -1),
+            reason=ended.get("reason", ""),
+            message=ended.get("message", ""),
+            finished_at=ended.get("finishedAt", ""),
+        ),
+    )
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A kind of object that is watched."""
+
+    name: str
+    group: str
+    version: str
+    plural: str
+    view: Callable[[Body], View]
+
+    def path(self, namespace: str | None, name: str | None = None) -> str:
+        """URL path of the collection in a namespace, in all namespaces, or of one object."""
+        prefix = f"/apis/{self.group}/{self.version}" if self.group else f"/api/{self.version}"
+        within = f"/namespaces/{namespace}" if namespace else ""
+        return f"{prefix}{within}/{self.plural}" + (f"/{name}" if name else "")
+
+
+QLORA_JOB = Kind(names.KIND, names.GROUP, names.VERSION, names.PLURAL, resource_view)
+SERVICE = Kind("Service", "", "v1", "services", child_view)
+CONFIG_MAP = Kind("ConfigMap", "", "v1", "configmaps", child_view)
+JOB = Kind("Job", "batch", "v1", "jobs", job_view)
+POD = Kind("Pod", "", "v1", "pods", pod_view)
+
+KINDS = (QLORA_JOB, SERVICE, CONFIG_MAP, JOB, POD)
+KIND_BY_NAME = {kind.name: kind for kind in KINDS}

@@ -1,0 +1,68 @@
+"""Reads what the API server's audit log says about a user's requests."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+WRITE_VERBS = frozenset({"create", "update", "patch", "delete", "deletecollection"})
+
+
+@dataclass(frozen=True)
+class Request:
+    """One finished request. Times are Unix times in seconds."""
+
+    user: str
+    verb: str
+    resource: str
+    namespace: str
+    name: str
+    code: int
+    received: float
+    answered: float
+
+    @property
+    def is_write(self) -> bool:
+        return self.verb in WRITE_VERBS
+
+
+def read_audit_log(path: Path, user: str | None = None) -> list[Request]:
+    """Finished requests in the order of the log, watches left out; of one user, if given."""
+    requests = []
+    for line in path.read_text().splitlines():
+        try:
+            event = json.loads(line)
+        except ValueError:
+            continue
+        if event["stage"] != "ResponseComplete" or event["verb"] == "watch":
+            continue
+        if user is not None and event["user"]["username"] != user:
+            continue
+        about = event.get("objectRef") or {}
+        resource = about.get("resource", event["requestURI"])
+        subresource = about.get("subresource")
+        requests.append(
+            Request(
+                user=event["user"]["username"],
+                verb=event["verb"],
+                resource=f"{resource}/{subresource}" if subresource else resource,
+                namespace=about.get("namespace", ""),
+                name=about.get("name", ""),
+                code=event.get("responseStatus", {}).get("code", 0),
+                received=_unix_time(event["requestReceivedTimestamp"]),
+                answered=_unix_time(event["stageTimestamp"]),
+            )
+        )
+    return requests
+
+
+def tally(requests: list[Request]) -> Counter[str]:
+    """Requests by verb and resource; a refused one carries its code."""
+    return Counter(f"{r.verb} {r.resource}" + (f" ({r.code})" if r.code >= 400 else "") for r in requests)
+
+
+def _unix_time(text: str) -> float:
+    return datetime.fromisoformat(text.replace("Z", "+00:00")).timestamp()

@@ -1,0 +1,145 @@
+"""A real etcd, API server, controller manager and scheduler on loopback, with fake nodes of kwok.
+
+Pods that are bound to a fake node run at once and then stay as they are; a test that wants one to end
+writes its status, as a kubelet would. Their address is 127.0.0.1.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from pathlib import Path
+
+import yaml
+
+from support.processes import Process, free_port, wait_until
+
+ROOT = Path(__file__).parents[2]
+BINARIES = Path(os.environ.get("KUBERNETES_BINARIES", ROOT / ".cluster" / "bin"))
+HERE = Path(__file__).parents[1] / "integration"
+ADMIN, OPERATOR = "admin", "operator"
+USERS = {
+    "apiserver": "/CN=kube-apiserver",
+    ADMIN: "/O=system:masters/CN=admin",
+    "kwok": "/O=system:masters/CN=kwok",
+    "controller-manager": "/CN=system:kube-controller-manager",
+    "scheduler": "/CN=system:kube-scheduler",
+    OPERATOR: "/CN=operator",
+}
+
+
+class ControlPlane:
+    """Started by `start`, stopped by `stop`; everything it writes lies in `folder`."""
+
+    def __init__(self, folder: Path, nodes: int = 4) -> None:
+        self.folder = folder
+        self.audit_log = folder / "audit.log"
+        self._nodes = nodes
+        self._processes: list[Process] = []
+        self._port = free_port()
+
+    def kubeconfig(self, user: str = ADMIN) -> Path:
+        return self.folder / f"{user}.kubeconfig"
+
+    def start(self) -> None:
+        self._certificates()
+        etcd, peer = free_port(), free_port()
+        pki = self.folder
+        self._run(
+            "etcd", "--data-dir", self.folder / "etcd", "--unsafe-no-fsync",
+            "--listen-client-urls", f"http://127.0.0.1:{etcd}", "--advertise-client-urls", f"http://127.0.0.1:{etcd}",
+            "--listen-peer-urls", f"http://127.0.0.1:{peer}", "--initial-advertise-peer-urls", f"http://127.0.0.1:{peer}",
+            "--initial-cluster", f"default=http://127.0.0.1:{peer}",
+        )  # fmt: skip
+        apiserver = self._run(
+            "kube-apiserver", f"--etcd-servers=http://127.0.0.1:{etcd}", "--bind-address=127.0.0.1",
+            f"--secure-port={self._port}", "--service-cluster-ip-range=10.96.0.0/16",
+            f"--client-ca-file={pki}/ca.crt", f"--tls-cert-file={pki}/apiserver.crt",
+            f"--tls-private-key-file={pki}/apiserver.key", "--authorization-mode=RBAC",
+            "--service-account-issuer=https://kubernetes.default.svc", f"--service-account-key-file={pki}/sa.key",
+            f"--service-account-signing-key-file={pki}/sa.key", "--disable-admission-plugins=ServiceAccount",
+            f"--audit-policy-file={HERE / 'audit-policy.yaml'}", f"--audit-log-path={self.audit_log}",
+        )  # fmt: skip
+        wait_until("API server", lambda: self.kubectl("get", "--raw", "/readyz"), timeout=60)
+        assert apiserver.alive(), apiserver.tail()
+        self._run(
+            "kube-controller-manager", f"--kubeconfig={self.kubeconfig('controller-manager')}", "--leader-elect=false",
+            f"--service-account-private-key-file={pki}/sa.key", f"--root-ca-file={pki}/ca.crt",
+            f"--secure-port={free_port()}", "--bind-address=127.0.0.1", "--use-service-account-credentials",
+            "--kube-api-qps=500", "--kube-api-burst=1000", "--concurrent-job-syncs=20",
+            "--node-monitor-grace-period=10m",
+        )  # fmt: skip
+        self._run(
+            "kube-scheduler", f"--kubeconfig={self.kubeconfig('scheduler')}", "--leader-elect=false",
+            f"--secure-port={free_port()}", "--bind-address=127.0.0.1",
+        )  # fmt: skip
+        self._run(
+            "kwok", f"--kubeconfig={self.kubeconfig('kwok')}", "--manage-all-nodes",
+            f"--config={HERE / 'kwok' / 'stages.yaml'}", "--node-lease-duration-seconds=0",
+        )  # fmt: skip
+        self.kubectl("apply", "-f", "-", input=yaml.safe_dump_all(_node(i) for i in range(self._nodes)))
+        wait_until("ready nodes", lambda: self.kubectl("get", "nodes", "--no-headers").count(" Ready") == self._nodes)
+
+    def stop(self) -> None:
+        for process in reversed(self._processes):
+            process.stop()
+
+    def kubectl(self, *arguments: str, input: str | None = None, user: str = ADMIN) -> str:  # noqa: A002
+        return self.run_kubectl(*arguments, input=input, user=user, check=True).stdout
+
+    def run_kubectl(
+        self,
+        *arguments: str,
+        input: str | None = None,
+        user: str = ADMIN,
+        check: bool = False,  # noqa: A002
+    ) -> subprocess.CompletedProcess[str]:
+        command = [BINARIES / "kubectl", f"--kubeconfig={self.kubeconfig(user)}", *arguments]
+        result = subprocess.run(command, input=input, capture_output=True, text=True, timeout=60, check=False)
+        if check and result.returncode:
+            raise subprocess.SubprocessError(f"kubectl {' '.join(arguments)}: {result.stderr}")
+        return result
+
+    def _run(self, name: str, *arguments: object) -> Process:
+        process = Process([BINARIES / name, *arguments], self.folder / f"{name}.log")
+        self._processes.append(process)
+        return process
+
+    def _certificates(self) -> None:
+        def openssl(*arguments: str) -> None:
+            subprocess.run(["openssl", *arguments], cwd=self.folder, check=True, capture_output=True)
+
+        openssl(
+            "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-keyout", "ca.key", "-subj", "/CN=ca", "-out", "ca.crt"
+        )
+        openssl("genrsa", "-out", "sa.key", "2048")
+        extensions = self.folder / "extensions"
+        extensions.write_text("subjectAltName=DNS:localhost,IP:127.0.0.1\nextendedKeyUsage=serverAuth,clientAuth\n")
+        for user, subject in USERS.items():
+            openssl("req", "-new", "-newkey", "rsa:2048", "-nodes", "-keyout", f"{user}.key", "-subj", subject,
+                    "-out", f"{user}.csr")  # fmt: skip
+            openssl("x509", "-req", "-in", f"{user}.csr", "-CA", "ca.crt", "-CAkey", "ca.key", "-CAcreateserial",
+                    "-out", f"{user}.crt", "-extfile", "extensions")  # fmt: skip
+            self.kubeconfig(user).write_text(yaml.safe_dump(self._kubeconfig(user)))
+
+    def _kubeconfig(self, user: str) -> dict[str, object]:
+        cluster = {"server": f"https://127.0.0.1:{self._port}", "certificate-authority": f"{self.folder}/ca.crt"}
+        credentials = {"client-certificate": f"{self.folder}/{user}.crt", "client-key": f"{self.folder}/{user}.key"}
+        return {
+            "apiVersion": "v1",
+            "kind": "Config",
+            "clusters": [{"name": "test", "cluster": cluster}],
+            "users": [{"name": user, "user": credentials}],
+            "contexts": [{"name": "test", "context": {"cluster": "test", "user": user}}],
+            "current-context": "test",
+        }
+
+
+def _node(number: int) -> dict[str, object]:
+    resources = {"cpu": "64", "memory": "512Gi", "pods": "500", "nvidia.com/gpu": "8"}
+    return {
+        "apiVersion": "v1",
+        "kind": "Node",
+        "metadata": {"name": f"fake-{number}", "labels": {"kubernetes.io/hostname": f"fake-{number}"}},
+        "status": {"capacity": resources, "allocatable": resources},
+    }
