@@ -1,0 +1,68 @@
+# `make` lists the targets. What they download and build lies in .venv and .cluster; `make clean` removes both.
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+
+BIN    := .venv/bin
+PYTEST := $(BIN)/pytest
+
+.PHONY: help demo test test-fast test-integration test-e2e lint format typecheck generate verify \
+        venv lock binaries images cluster-up cluster-down clean
+
+help: ## This list
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-17s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+demo: venv ## Fine-tune a small model on two nodes of a local cluster (or of KUBECONFIG's) and talk to it
+	@$(BIN)/python dev/demo/main.py
+
+test: lint typecheck verify test-unit test-integration test-e2e ## The whole suite
+
+test-fast: lint test-unit ## What to run on every save
+
+.PHONY: test-unit
+test-unit: venv
+	$(PYTEST) tests/unit tests/golden
+
+test-integration: venv binaries ## The operator against a real API server
+	$(PYTEST) tests/integration
+
+test-e2e: venv images cluster-up ## Real kubelets, real images, a real model
+	$(PYTEST) tests/e2e
+
+lint: venv ## ruff, import-linter
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/lint-imports
+
+format: venv ## Let ruff mend what it can
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+typecheck: venv ## mypy, strict
+	$(BIN)/mypy
+
+generate: venv ## Write the generated files (CRD) again
+	$(BIN)/python -m qlora_api.crd
+
+verify: venv ## Fail when a generated file is stale
+	$(BIN)/python -m qlora_api.crd --check
+
+venv: ## .venv with the development tools and a trainer for the CPU
+	@dev/venv.sh
+
+lock: ## Compile requirements/*.txt again
+	@dev/lock.sh
+
+binaries: ## Build Kubernetes and what it needs from Go modules
+	@dev/cluster/binaries.sh
+
+images: ## Build the two images and push them to the local registry
+	@dev/cluster/images.sh
+
+cluster-up: ## Boot a cluster of two nodes; KUBECONFIG=.cluster/kubeconfig
+	@dev/cluster/up.sh
+
+cluster-down: ## End the cluster and remove all it left on this machine
+	@dev/cluster/down.sh
+
+clean: cluster-down ## Also remove what was downloaded and built
+	rm -rf .cluster .venv
