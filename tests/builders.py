@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import json
 from typing import Any
 
 from qlora_api import names
@@ -27,3 +28,89 @@ def job_body(name: str = "job", namespace: str = "default", **spec: Any) -> Body
         "metadata": {"name": name, "namespace": namespace},
         "spec": {key: value for key, value in merged.items() if value is not None},
     }
+
+
+def stored(body: Body, uid: str = "uid", version: int = 1, generation: int = 1, status: Body | None = None) -> Body:
+    """A QLoRAJob as the API server returns it."""
+    result = copy.deepcopy(body)
+    result["metadata"] |= {"uid": uid, "resourceVersion": str(version), "generation": generation}
+    if status is not None:
+        result["status"] = status
+    return result
+
+
+def child_body(
+    kind: str,
+    name: str,
+    *,
+    job: str = "job",
+    owner_uid: str = "uid",
+    uid: str = "child-uid",
+    version: int = 1,
+    **body: Any,
+) -> Body:
+    """A child as the API server returns it; of attempt 1, in namespace default."""
+    return {
+        "kind": kind,
+        "metadata": {
+            "name": name,
+            "namespace": "default",
+            "uid": uid,
+            "resourceVersion": str(version),
+            "labels": {names.LABEL_JOB: job, names.LABEL_ATTEMPT: "1"},
+            "ownerReferences": [{"uid": owner_uid, "controller": True}],
+        },
+        **body,
+    }
+
+
+def batch_job_body(*conditions: str, message: str = "", **arguments: Any) -> Body:
+    """The Job of attempt 1 with true conditions of these types."""
+    status = {"conditions": [{"type": type_, "status": "True", "message": message} for type_ in conditions]}
+    return child_body("Job", "job-1", uid="job-uid", status=status, **arguments)
+
+
+def pod_body(
+    index: int,
+    *,
+    phase: str = "Running",
+    trainer: Body | None = None,
+    fetch: Body | None = None,
+    version: int = 1,
+    **status: Any,
+) -> Body:
+    """A pod of attempt 1; `trainer` and `fetch` are the states of its containers."""
+    body = child_body("Pod", f"job-1-{index}-abcde", owner_uid="job-uid", uid=f"pod-{index}", version=version)
+    body["metadata"]["labels"][names.LABEL_COMPLETION_INDEX] = str(index)
+    body["spec"] = {"nodeName": f"node-{index}"}
+    body["status"] = {
+        "phase": phase,
+        "podIP": f"127.0.0.{index + 1}",
+        "initContainerStatuses": [{"name": names.INIT_CONTAINER, "state": fetch or ended(0)}],
+        "containerStatuses": [{"name": names.TRAINER_CONTAINER, "state": trainer or {"running": {}}}],
+        **status,
+    }
+    return body
+
+
+def ended(exit_code: int, message: str | Body = "", *, reason: str = "Error", at: str = "2026-01-01T00:00:00Z") -> Body:
+    """The state of a container that has ended."""
+    text = message if isinstance(message, str) else json.dumps(message)
+    return {"terminated": {"exitCode": exit_code, "reason": reason, "message": text, "finishedAt": at}}
+
+
+def volume_bodies(namespace: str, claim: str) -> list[Body]:
+    """A volume and the claim that is bound to it."""
+    name = f"{namespace}-{claim}"
+    shared = {"accessModes": ["ReadWriteMany"], "storageClassName": ""}
+    volume = {**shared, "capacity": {"storage": "1Gi"}, "hostPath": {"path": "/nowhere"}}
+    request = {**shared, "resources": {"requests": {"storage": "1Gi"}}, "volumeName": name}
+    return [
+        {"apiVersion": "v1", "kind": "PersistentVolume", "metadata": {"name": name}, "spec": volume},
+        {
+            "apiVersion": "v1",
+            "kind": "PersistentVolumeClaim",
+            "metadata": {"name": claim, "namespace": namespace},
+            "spec": request,
+        },
+    ]

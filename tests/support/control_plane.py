@@ -84,7 +84,7 @@ class ControlPlane:
         for process in reversed(self._processes):
             process.stop()
 
-    def kubectl(self, *arguments: str, input: str | None = None, user: str = ADMIN) -> str:  # noqa: A002
+    def kubectl(self, *arguments: str, input: str | None = None, user: str = ADMIN) -> str:
         return self.run_kubectl(*arguments, input=input, user=user, check=True).stdout
 
     def run_kubectl(
@@ -92,7 +92,7 @@ class ControlPlane:
         *arguments: str,
         input: str | None = None,
         user: str = ADMIN,
-        check: bool = False,  # noqa: A002
+        check: bool = False,
     ) -> subprocess.CompletedProcess[str]:
         command = [BINARIES / "kubectl", f"--kubeconfig={self.kubeconfig(user)}", *arguments]
         result = subprocess.run(command, input=input, capture_output=True, text=True, timeout=60, check=False)

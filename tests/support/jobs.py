@@ -31,7 +31,7 @@ class JobDriver:
         body["metadata"]["namespace"] = self.namespace
         return self.plane.run_kubectl("apply", "-f", "-", input=yaml.safe_dump(body))
 
-    def kubectl(self, *arguments: str, input: str | None = None) -> str:  # noqa: A002
+    def kubectl(self, *arguments: str, input: str | None = None) -> str:
         return self.plane.kubectl("-n", self.namespace, *arguments, input=input)
 
     def get(self, kind: str, name: str) -> Body:

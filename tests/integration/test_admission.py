@@ -1,0 +1,98 @@
+"""What `kubectl apply` refuses, and with which words."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from builders import job_body
+from support.control_plane import ControlPlane
+from support.jobs import JobDriver
+
+REFUSALS: dict[str, tuple[dict[str, Any], str]] = {
+    "unknown field": ({"bogus": 1}, 'unknown field "spec.bogus"'),
+    "no model": ({"model": None}, "spec.model: Required value"),
+    "source without a scheme": (
+        {"model": {"source": "models/tiny"}},
+        'spec.model.source: Invalid value: "models/tiny": write pvc://claim/path or hf://organisation/name',
+    ),
+    "source that climbs": ({"dataset": {"source": "pvc://data/../x"}}, "source must not contain '..'"),
+    "revision of a volume": (
+        {"model": {"source": "pvc://m/x", "revision": "0" * 40}},
+        "revision is for hf:// sources; remove it",
+    ),
+    "short revision": (
+        {"model": {"source": "hf://a/b", "revision": "main"}},
+        "write a commit: 40 hexadecimal digits",
+    ),
+    "batch that does not divide": (
+        {"nodes": 3},
+        "training.globalBatchSize must be a multiple of nodes x node.slots x training.microBatchSize",
+    ),
+    "zero nodes": ({"nodes": 0}, "spec.nodes in body should be greater than or equal to 1"),
+    "rank too large": ({"adapter": {"rank": 5000}}, "spec.adapter.rank in body should be less than or equal to 1024"),
+    "learning rate of zero": ({"training": {"learningRate": 0}}, "spec.training.learningRate"),
+    "unknown schedule": (
+        {"training": {"schedule": "step"}},
+        'Unsupported value: "step": supported values: "cosine", "linear", "constant"',
+    ),
+    "text with assistant loss": (
+        {"dataset": {"source": "pvc://data/t.jsonl", "format": "text", "loss": "assistant"}},
+        "write loss: all with format: text",
+    ),
+    "double quantisation of nothing": (
+        {"quantization": {"type": "none", "doubleQuant": True}},
+        "doubleQuant: true needs a quantised base",
+    ),
+    "float16 on a CPU": (
+        {"quantization": {"computeDtype": "float16"}},
+        "quantization.computeDtype: float16 needs a GPU; write bfloat16 or float32",
+    ),
+    "output into the model": (
+        {"output": {"destination": "pvc://models/tiny/out"}},
+        "output.destination lies inside model.source",
+    ),
+    "output onto the dataset": (
+        {"output": {"destination": "pvc://data/train.jsonl"}},
+        "output.destination is dataset.source",
+    ),
+    "output to a hub": ({"output": {"destination": "hf://a/b"}}, "write pvc://claim/path"),
+    "memory with a blank": (
+        {"node": {"accelerator": "cpu", "resources": {"memory": "3 GB"}}},
+        "write a quantity such as 8, 500m or 64Gi",
+    ),
+    "accelerator without a domain": ({"node": {"accelerator": "gpu"}}, "write cpu, or the name of a device resource"),
+    "duration without a unit": ({"checkpoint": {"every": "60"}}, "write a duration such as 90s, 5m, 1h30m or 7d"),
+    "targets with blanks": ({"adapter": {"targets": "q_proj, v_proj"}}, "names of modules separated by commas"),
+    "ZeRO stage 4": ({"deepspeed": {"zeroStage": 4}}, "spec.deepspeed.zeroStage in body should be less than or equal"),
+}
+
+
+@pytest.mark.parametrize("case", REFUSALS)
+def test_apply_refuses_with_a_sentence(driver: JobDriver, case: str) -> None:
+    spec, words = REFUSALS[case]
+    result = driver.try_apply(job_body(**spec))
+    assert result.returncode != 0
+    assert words in result.stderr
+
+
+@pytest.mark.parametrize("name", ["a" * 46, "1st", "with.dot"])
+def test_apply_refuses_a_name_that_makes_no_host_name(driver: JobDriver, name: str) -> None:
+    assert "metadata.name must be at most 45 characters" in driver.try_apply(job_body(name)).stderr
+
+
+@pytest.mark.usefixtures("operator")
+def test_a_started_job_keeps_its_fields(driver: JobDriver) -> None:
+    driver.apply(job_body())
+    driver.wait_for_phase("job", "Running")
+    result = driver.try_apply(job_body(nodes=4))
+    assert "spec.nodes cannot change once the job has started; delete the job and create it again" in result.stderr
+    result = driver.try_apply(job_body(training={"epochs": 9}))
+    assert "spec.training cannot change once the job has started" in result.stderr
+
+
+def test_explain_names_unit_and_default(control_plane: ControlPlane) -> None:
+    text = " ".join(control_plane.kubectl("explain", "qlorajob.spec.training").split())
+    assert "Sequences of one optimizer step, over all nodes" in text
+    assert "Default: 16." in text

@@ -1,0 +1,45 @@
+"""The operator under test."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from support.control_plane import OPERATOR, ControlPlane
+from support.processes import Process, free_port, wait_until
+
+
+class Operator:
+    """The operator as a process; it can be killed and started again."""
+
+    def __init__(self, plane: ControlPlane, folder: Path) -> None:
+        self._plane = plane
+        self._folder = folder
+        self.port = free_port()
+        self.process: Process | None = None
+
+    def start(self, *flags: str) -> Process:
+        command = [
+            sys.executable, "-m", "qlora_operator", "--trainer-image=trainer:test", f"--port={self.port}",
+            "--progress-interval=0.5", "--resync-interval=20", "--log-format=plain", *flags,
+        ]  # fmt: skip
+        env = {**os.environ, "KUBECONFIG": str(self._plane.kubeconfig(OPERATOR))}
+        self.process = process = Process(command, self._folder / "operator.log", env)
+        wait_until(f"operator: {process.tail()}", self.healthy, timeout=30)
+        return process
+
+    def healthy(self) -> bool:
+        assert self.process is not None
+        assert self.process.alive(), self.process.tail()
+        return (
+            subprocess.run(
+                ["curl", "-sf", f"http://127.0.0.1:{self.port}/healthz"], capture_output=True, check=False
+            ).returncode
+            == 0
+        )
+
+    def stop(self) -> None:
+        if self.process is not None:
+            self.process.stop()
