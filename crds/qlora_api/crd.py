@@ -1,4 +1,4 @@
-"""Writes the CustomResourceDefinition from the models: `python -m qlora_api.crd FILE...`.
+"""Writes the CustomResourceDefinition from the models.
 
 Kubernetes wants a structural schema: no references, no titles, no `anyOf` with null; a field that may be
 absent is simply not required, and a default stands beside its field.
@@ -6,6 +6,7 @@ absent is simply not required, and a default stands beside its field.
 
 from __future__ import annotations
 
+import argparse
 import sys
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,9 @@ from qlora_api import names
 from qlora_api.job import PRINTER_COLUMNS, QLoRAJobSchema
 
 Schema = dict[str, Any]
+
+FILE_NAME = f"{names.GROUP}_{names.PLURAL}.yaml"
+FILES = (Path("crds", FILE_NAME), Path("helm/qlora-operator/files", FILE_NAME))
 
 
 def structural(schema: Schema, definitions: dict[str, Schema]) -> Schema:
@@ -123,11 +127,22 @@ def _merge_by_type(conditions: Schema) -> None:
     conditions["x-kubernetes-list-map-keys"] = ["type"]
 
 
+def render() -> str:
+    """The CRD as YAML."""
+    return yaml.safe_dump(custom_resource_definition(), sort_keys=False, width=120, allow_unicode=True)
+
+
 def main() -> None:
-    """Writes the CRD into each file named."""
-    text = yaml.safe_dump(custom_resource_definition(), sort_keys=False, width=120, allow_unicode=True)
-    for path in sys.argv[1:]:
-        Path(path).write_text(text)
+    """Writes the CRD where it belongs, seen from the root of the repository; with --check, compares only."""
+    parser = argparse.ArgumentParser(prog="python -m qlora_api.crd", description=main.__doc__)
+    parser.add_argument("--check", action="store_true", help="exit with 1 if a file is stale")
+    check = parser.parse_args().check
+    text = render()
+    for file in FILES:
+        if check and (not file.is_file() or file.read_text() != text):
+            sys.exit(f"{file} is stale: run `make generate` and commit it")
+        if not check:
+            file.write_text(text)
 
 
 if __name__ == "__main__":

@@ -23,6 +23,7 @@ class Reason(StrEnum):
     HOSTS_UNRESOLVED = "HostsUnresolved"
     LAUNCHER_VANISHED = "LauncherVanished"
     TRAINER_FAILED = "TrainerFailed"
+    PEER_LOST = "PeerLost"
     STOPPED = "Stopped"
     POD_LOST = "PodLost"
     IMAGE_PULL = "ImagePull"

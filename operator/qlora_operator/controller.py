@@ -8,7 +8,6 @@ import time
 from typing import Any
 
 from qlora_api import names
-
 from qlora_operator.builders import PodDefaults
 from qlora_operator.cache import Cache
 from qlora_operator.cluster import ApiError, Cluster

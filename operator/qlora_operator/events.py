@@ -6,7 +6,6 @@ from datetime import datetime
 from typing import Any
 
 from qlora_api import names
-
 from qlora_operator.plan import EventNote
 from qlora_operator.plan.types import timestamp
 from qlora_operator.views import ResourceView

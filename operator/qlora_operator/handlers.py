@@ -10,8 +10,8 @@ from typing import Any
 
 import kopf
 from aiohttp import web
-from qlora_api import names
 
+from qlora_api import names
 from qlora_operator.controller import Controller
 from qlora_operator.endpoints import serve
 from qlora_operator.settings import Settings

@@ -5,10 +5,10 @@ from __future__ import annotations
 from datetime import datetime
 
 from pydantic import ValidationError
+
 from qlora_api import report
 from qlora_api.spec import QLoRAJobSpec
 from qlora_api.status import QLoRAJobStatus
-
 from qlora_operator.builders import PodDefaults
 from qlora_operator.cache import Cache
 from qlora_operator.plan import Observation

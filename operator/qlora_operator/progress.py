@@ -12,8 +12,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import aiohttp
-from qlora_api import names, report
 
+from qlora_api import names, report
 from qlora_operator.metrics import PROGRESS_POLLS
 from qlora_operator.views import Key
 

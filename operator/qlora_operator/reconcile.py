@@ -7,7 +7,6 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 
 from qlora_api.status import Phase
-
 from qlora_operator.apply import create_children
 from qlora_operator.builders import PodDefaults
 from qlora_operator.cache import Cache

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 from qlora_api import names
-
 from qlora_operator.builders.attempt import AttemptSpec
 
 Manifest = dict[str, Any]

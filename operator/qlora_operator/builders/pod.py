@@ -8,7 +8,6 @@ from __future__ import annotations
 from typing import Any
 
 from qlora_api import names
-
 from qlora_operator.builders.attempt import AttemptSpec
 from qlora_operator.builders.metadata import Manifest
 from qlora_operator.builders.volumes import build_volume_mounts, build_volumes

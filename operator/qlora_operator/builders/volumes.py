@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from qlora_api import names, sources
-
 from qlora_operator.builders.attempt import AttemptSpec
 from qlora_operator.builders.metadata import Manifest
 

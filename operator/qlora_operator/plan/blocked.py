@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from qlora_api.status import Phase
-
 from qlora_operator.plan.types import Decision, Observation
 from qlora_operator.views import PodView
 

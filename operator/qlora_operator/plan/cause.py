@@ -10,7 +10,6 @@ from dataclasses import dataclass
 
 from qlora_api import names, report
 from qlora_api.reasons import Reason
-
 from qlora_operator.views import ContainerView, PodView, Terminated
 
 CONSEQUENCES = frozenset({Reason.STOPPED, Reason.COLLECTIVE_TIMEOUT, Reason.POD_LOST})

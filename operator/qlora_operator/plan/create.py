@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from qlora_api import names
-
 from qlora_operator.builders import AttemptSpec, Manifest, children
 from qlora_operator.plan.types import Observation
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from qlora_api.reasons import Reason
 from qlora_api.status import Phase
-
 from qlora_operator.plan.cause import first_cause
 from qlora_operator.plan.types import Decision, Observation
 

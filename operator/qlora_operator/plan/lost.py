@@ -5,7 +5,6 @@ from __future__ import annotations
 from qlora_api import names
 from qlora_api.reasons import Reason
 from qlora_api.status import Phase
-
 from qlora_operator.plan.types import Decision, Observation
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from qlora_api import names
 from qlora_api.status import Phase
-
 from qlora_operator.plan.start import PODS_REQUESTED, waiting_message
 from qlora_operator.plan.types import Decision, Observation
 from qlora_operator.views import PodView

@@ -7,7 +7,6 @@ from typing import Any, Literal
 from qlora_api import report
 from qlora_api.durations import format_duration
 from qlora_api.status import Attempt, Condition, Output, Phase, Progress, QLoRAJobStatus
-
 from qlora_operator.plan.types import Decision, EventNote, Observation, timestamp
 
 Truth = Literal["True", "False"]

@@ -8,7 +8,6 @@ from datetime import UTC, datetime
 from qlora_api import report
 from qlora_api.spec import QLoRAJobSpec
 from qlora_api.status import Phase, QLoRAJobStatus
-
 from qlora_operator.builders import Manifest, PodDefaults
 from qlora_operator.views import JobView, PodView, ResourceView
 

@@ -1,0 +1,83 @@
+"""Spec in, manifests out. After a wanted change: `UPDATE_GOLDEN=1 pytest tests/golden`, and read the difference."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+import yaml
+
+from qlora_api.job_file import JobFile
+from qlora_api.spec import QLoRAJobSpec
+from qlora_operator.builders import AttemptSpec, PodDefaults, children
+
+CASES = sorted(path.parent for path in Path(__file__).parent.glob("*/input.yaml"))
+DEFAULTS = PodDefaults(image="qlora-trainer:0.1.0", image_pull_policy="IfNotPresent", termination_grace_period=60)
+
+
+class ReadableDumper(yaml.SafeDumper):
+    """Writes texts of several lines as such."""
+
+    def ignore_aliases(self, data: object) -> bool:
+        return True
+
+
+def _text(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
+    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style="|" if "\n" in text else None)
+
+
+ReadableDumper.add_representer(str, _text)
+
+
+def attempt(case: Path) -> AttemptSpec:
+    body = yaml.safe_load((case / "input.yaml").read_text())
+    metadata = body["metadata"]
+    spec = QLoRAJobSpec.model_validate(body["spec"])
+    return AttemptSpec(metadata["namespace"], metadata["name"], metadata["uid"], 1, spec, DEFAULTS)
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+def test_manifests_are_as_recorded(case: Path) -> None:
+    text = yaml.dump_all(children(attempt(case)), Dumper=ReadableDumper, sort_keys=False, width=120)
+    golden = case / "output.yaml"
+    if os.environ.get("UPDATE_GOLDEN"):
+        golden.write_text(text)
+    assert text == golden.read_text()
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+def test_pods_fit_the_restricted_pod_security_standard(case: Path) -> None:
+    """The fields that https://kubernetes.io/docs/concepts/security/pod-security-standards names for it."""
+    pod = children(attempt(case))[-1]["spec"]["template"]["spec"]
+    assert pod["securityContext"]["runAsNonRoot"] is True
+    assert pod["securityContext"]["runAsUser"] != 0
+    assert pod["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
+    assert {next(iter(set(volume) - {"name"})) for volume in pod["volumes"]} <= {
+        "configMap",
+        "emptyDir",
+        "persistentVolumeClaim",
+    }
+    for container in [*pod["initContainers"], *pod["containers"]]:
+        assert container["securityContext"]["allowPrivilegeEscalation"] is False
+        assert container["securityContext"]["capabilities"] == {"drop": ["ALL"]}
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+def test_the_job_file_reads_back_as_it_was_written(case: Path) -> None:
+    config_map = children(attempt(case))[1]
+    assert JobFile.model_validate(json.loads(config_map["data"]["job.json"])) == attempt(case).job_file()
+    assert config_map["data"]["hostfile"].count("\n") == attempt(case).spec.nodes
+
+
+def test_only_the_container_that_downloads_sees_the_token() -> None:
+    pod = children(attempt(Path(__file__).parent / "eight-gpus-a-node"))[-1]["spec"]["template"]["spec"]
+    assert "HF_TOKEN" in json.dumps(pod["initContainers"])
+    assert "HF_TOKEN" not in json.dumps(pod["containers"])
+
+
+def test_a_volume_that_is_only_read_is_mounted_read_only() -> None:
+    pod = children(attempt(Path(__file__).parent / "two-cpu-nodes"))[-1]["spec"]["template"]["spec"]
+    mounts = {mount["mountPath"]: mount.get("readOnly", False) for mount in pod["containers"][0]["volumeMounts"]}
+    assert (mounts["/volumes/models"], mounts["/volumes/data"], mounts["/volumes/results"]) == (True, True, False)

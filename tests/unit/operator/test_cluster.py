@@ -1,0 +1,109 @@
+"""The client against a real HTTP server that answers like the API server."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+
+import pytest
+from aiohttp import web
+from kubernetes.aio.client import ApiClient, Configuration
+
+from qlora_operator.cluster import ApiError, Cluster
+from qlora_operator.views import POD, SERVICE
+
+Handler = Callable[[web.Request], web.Response]
+
+
+@asynccontextmanager
+async def cluster(handler: Handler) -> AsyncIterator[Cluster]:
+    async def handle(request: web.Request) -> web.Response:
+        await request.read()
+        return handler(request)
+
+    application = web.Application()
+    application.router.add_route("*", "/{path:.*}", handle)
+    runner = web.AppRunner(application)
+    await runner.setup()
+    site = web.TCPSite(runner, "127.0.0.1", 0)
+    await site.start()
+    configuration = Configuration(host=f"http://127.0.0.1:{runner.addresses[0][1]}")
+    client = Cluster(ApiClient(configuration))
+    yield client
+    await client.close()
+    await runner.cleanup()
+
+
+def failure(status: int, reason: str, **headers: str) -> web.Response:
+    return web.json_response({"reason": reason, "message": f"{reason}!"}, status=status, headers=headers)
+
+
+async def test_an_error_carries_status_reason_message_and_the_wish_to_wait() -> None:
+    async with cluster(lambda _: failure(429, "TooManyRequests", **{"Retry-After": "7"})) as client:
+        with pytest.raises(ApiError) as caught:
+            await client.create(SERVICE, {"metadata": {"namespace": "a", "name": "b"}})
+    error = caught.value
+    assert (error.status, error.reason, error.message) == (429, "TooManyRequests", "TooManyRequests!")
+    assert error.retry_after == 7
+    assert not error.is_refusal
+
+
+async def test_an_answer_that_is_no_json_is_an_error_with_its_text() -> None:
+    async with cluster(lambda _: web.Response(status=502, text="<html>bad gateway")) as client:
+        with pytest.raises(ApiError, match="bad gateway"):
+            await client.get(SERVICE, "a", "b")
+
+
+async def test_what_is_not_there_is_none() -> None:
+    async with cluster(lambda _: failure(404, "NotFound")) as client:
+        assert await client.get(SERVICE, "a", "b") is None
+
+
+async def test_a_list_is_read_page_by_page() -> None:
+    asked = []
+
+    def handler(request: web.Request) -> web.Response:
+        asked.append(dict(request.query))
+        following = "" if "continue" in request.query else "more"
+        name = "second" if "continue" in request.query else "first"
+        return web.json_response(
+            {"metadata": {"resourceVersion": "12", "continue": following}, "items": [{"metadata": {"name": name}}]}
+        )
+
+    async with cluster(handler) as client:
+        items, version = await client.list(POD, None, "qlora.dev/job")
+    assert [item["metadata"]["name"] for item in items] == ["first", "second"]
+    assert version == 12
+    assert asked[1]["continue"] == "more"
+    assert {query["labelSelector"] for query in asked} == {"qlora.dev/job"}
+
+
+@pytest.mark.parametrize("status", [404, 409])
+async def test_deleting_what_is_gone_or_replaced_is_no_error(status: int) -> None:
+    async with cluster(lambda _: failure(status, "x")) as client:
+        await client.delete(SERVICE, "a", "b", uid="u")
+
+
+async def test_a_deletion_names_the_uid() -> None:
+    bodies = []
+
+    async def handle(request: web.Request) -> web.Response:
+        bodies.append(await request.read())
+        return web.json_response({})
+
+    application = web.Application()
+    application.router.add_route("*", "/{path:.*}", handle)
+    runner = web.AppRunner(application)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    client = Cluster(ApiClient(Configuration(host=f"http://127.0.0.1:{runner.addresses[0][1]}")))
+    await client.delete(SERVICE, "a", "b", uid="u")
+    await client.close()
+    await runner.cleanup()
+    assert json.loads(bodies[0])["preconditions"] == {"uid": "u"}
+
+
+async def test_an_event_that_is_refused_is_not_an_error() -> None:
+    async with cluster(lambda _: failure(403, "Forbidden")) as client:
+        await client.create_event("a", {"reason": "x"})
