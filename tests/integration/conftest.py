@@ -10,8 +10,9 @@ import pytest
 import yaml
 
 from builders import volume_bodies
-from support.control_plane import BINARIES, OPERATOR, ROOT, ControlPlane
+from support.control_plane import OPERATOR, ControlPlane
 from support.jobs import JobDriver
+from support.kubectl import BINARIES, ROOT
 from support.operator_process import Operator
 from support.processes import wait_until
 

@@ -99,7 +99,7 @@ def test_a_failed_pod_fails_the_job_with_its_own_words(
     failed = condition(status, "Failed")
     assert (failed["reason"], failed["message"]) == (reason, words["message"])
     assert status["attempts"][0]["pod"] == pods[1]["metadata"]["name"]
-    assert len(driver.list("job")) == 1, "nothing is retried"
+    assert len(driver.objects("job")) == 1, "nothing is retried"
 
 
 def test_a_container_without_last_words_is_told_by_its_exit(driver: JobDriver) -> None:
@@ -190,10 +190,10 @@ def test_a_job_costs_at_most_seven_requests(driver: JobDriver) -> None:
     driver.apply(job_body(nodes=4))
     driver.wait_for_phase("job", "Running")
     succeed(driver, "job", nodes=4)
-    wait_until("event", lambda: driver.list("events"))
+    wait_until("event", lambda: driver.objects("events"))
 
     def requests() -> dict[str, int]:
-        log = read_audit_log(driver.plane.audit_log, OPERATOR)
+        log = read_audit_log(driver.cluster.audit_log, OPERATOR)
         return tally([request for request in log if request.namespace == driver.namespace])
 
     assert requests() == {

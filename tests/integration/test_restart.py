@@ -13,9 +13,9 @@ def test_a_restarted_operator_writes_nothing_for_a_settled_job(operator: Operato
     driver.apply(job_body())
     driver.wait_for_phase("job", "Running")
     operator.stop()
-    before = len(read_audit_log(driver.plane.audit_log, OPERATOR))
+    before = len(read_audit_log(driver.cluster.audit_log, OPERATOR))
     operator.start()
-    requests = read_audit_log(driver.plane.audit_log, OPERATOR)[before:]
+    requests = read_audit_log(driver.cluster.audit_log, OPERATOR)[before:]
     assert [request for request in requests if request.is_write] == []
     assert [request for request in requests if request.code == 403] == []
 

@@ -6,18 +6,16 @@ writes its status, as a kubelet would. Their address is 127.0.0.1.
 
 from __future__ import annotations
 
-import os
 import subprocess
 from pathlib import Path
 
 import yaml
 
+from support.kubectl import ADMIN, BINARIES, Cluster
 from support.processes import Process, free_port, wait_until
 
-ROOT = Path(__file__).parents[2]
-BINARIES = Path(os.environ.get("KUBERNETES_BINARIES", ROOT / ".cluster" / "bin"))
 HERE = Path(__file__).parents[1] / "integration"
-ADMIN, OPERATOR = "admin", "operator"
+OPERATOR = "operator"
 USERS = {
     "apiserver": "/CN=kube-apiserver",
     ADMIN: "/O=system:masters/CN=admin",
@@ -28,7 +26,7 @@ USERS = {
 }
 
 
-class ControlPlane:
+class ControlPlane(Cluster):
     """Started by `start`, stopped by `stop`; everything it writes lies in `folder`."""
 
     def __init__(self, folder: Path, nodes: int = 4) -> None:
@@ -83,22 +81,6 @@ class ControlPlane:
     def stop(self) -> None:
         for process in reversed(self._processes):
             process.stop()
-
-    def kubectl(self, *arguments: str, input: str | None = None, user: str = ADMIN) -> str:
-        return self.run_kubectl(*arguments, input=input, user=user, check=True).stdout
-
-    def run_kubectl(
-        self,
-        *arguments: str,
-        input: str | None = None,
-        user: str = ADMIN,
-        check: bool = False,
-    ) -> subprocess.CompletedProcess[str]:
-        command = [BINARIES / "kubectl", f"--kubeconfig={self.kubeconfig(user)}", *arguments]
-        result = subprocess.run(command, input=input, capture_output=True, text=True, timeout=60, check=False)
-        if check and result.returncode:
-            raise subprocess.SubprocessError(f"kubectl {' '.join(arguments)}: {result.stderr}")
-        return result
 
     def _run(self, name: str, *arguments: object) -> Process:
         process = Process([BINARIES / name, *arguments], self.folder / f"{name}.log")

@@ -10,7 +10,7 @@ from typing import Any
 import yaml
 
 from qlora_api import names
-from support.control_plane import ControlPlane
+from support.kubectl import Cluster
 from support.processes import wait_until
 
 Body = dict[str, Any]
@@ -19,8 +19,8 @@ Body = dict[str, Any]
 class JobDriver:
     """QLoRAJobs of one namespace."""
 
-    def __init__(self, plane: ControlPlane, namespace: str) -> None:
-        self.plane = plane
+    def __init__(self, cluster: Cluster, namespace: str) -> None:
+        self.cluster = cluster
         self.namespace = namespace
 
     def apply(self, body: Body) -> None:
@@ -29,16 +29,16 @@ class JobDriver:
 
     def try_apply(self, body: Body) -> subprocess.CompletedProcess[str]:
         body["metadata"]["namespace"] = self.namespace
-        return self.plane.run_kubectl("apply", "-f", "-", input=yaml.safe_dump(body))
+        return self.cluster.run_kubectl("apply", "-f", "-", input=yaml.safe_dump(body))
 
     def kubectl(self, *arguments: str, input: str | None = None) -> str:
-        return self.plane.kubectl("-n", self.namespace, *arguments, input=input)
+        return self.cluster.kubectl("-n", self.namespace, *arguments, input=input)
 
     def get(self, kind: str, name: str) -> Body:
         body: Body = json.loads(self.kubectl("get", kind, name, "-o", "json"))
         return body
 
-    def list(self, kind: str) -> list[Body]:
+    def objects(self, kind: str) -> list[Body]:
         items: list[Body] = json.loads(self.kubectl("get", kind, "-o", "json"))["items"]
         return items
 
