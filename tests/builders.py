@@ -46,10 +46,12 @@ def child_body(
     job: str = "job",
     owner_uid: str = "uid",
     uid: str = "child-uid",
+    job_uid: str = "uid",
+    attempt: int = 1,
     version: int = 1,
     **body: Any,
 ) -> Body:
-    """A child as the API server returns it; of attempt 1, in namespace default."""
+    """A child as the API server returns it, in namespace default."""
     return {
         "kind": kind,
         "metadata": {
@@ -57,17 +59,21 @@ def child_body(
             "namespace": "default",
             "uid": uid,
             "resourceVersion": str(version),
-            "labels": {names.LABEL_JOB: job, names.LABEL_ATTEMPT: "1"},
+            "labels": {
+                names.LABEL_JOB: job,
+                names.LABEL_JOB_UID: job_uid,
+                names.LABEL_ATTEMPT: str(attempt),
+            },
             "ownerReferences": [{"uid": owner_uid, "controller": True}],
         },
         **body,
     }
 
 
-def batch_job_body(*conditions: str, message: str = "", **arguments: Any) -> Body:
-    """The Job of attempt 1 with true conditions of these types."""
+def batch_job_body(*conditions: str, message: str = "", attempt: int = 1, **arguments: Any) -> Body:
+    """The Job of an attempt with true conditions of these types."""
     status = {"conditions": [{"type": type_, "status": "True", "message": message} for type_ in conditions]}
-    return child_body("Job", "job-1", uid="job-uid", status=status, **arguments)
+    return child_body("Job", f"job-{attempt}", uid="job-uid", attempt=attempt, status=status, **arguments)
 
 
 def pod_body(
@@ -76,16 +82,27 @@ def pod_body(
     phase: str = "Running",
     trainer: Body | None = None,
     fetch: Body | None = None,
+    attempt: int = 1,
     version: int = 1,
+    ready: bool = True,
+    deleting: bool = False,
+    disruption: str | None = None,
     **status: Any,
 ) -> Body:
-    """A pod of attempt 1; `trainer` and `fetch` are the states of its containers."""
-    body = child_body("Pod", f"job-1-{index}-abcde", owner_uid="job-uid", uid=f"pod-{index}", version=version)
+    """A pod of an attempt; `trainer` and `fetch` are the states of its containers."""
+    name = f"job-{attempt}-{index}-abcde"
+    body = child_body("Pod", name, owner_uid="job-uid", uid=f"pod-{attempt}-{index}", attempt=attempt, version=version)
+    if deleting:
+        body["metadata"]["deletionTimestamp"] = "2026-01-01T00:00:00Z"
+    conditions = [{"type": "Ready", "status": str(ready)}]
+    if disruption is not None:
+        conditions.append({"type": "DisruptionTarget", "status": "True", "reason": disruption})
     body["metadata"]["labels"][names.LABEL_COMPLETION_INDEX] = str(index)
     body["spec"] = {"nodeName": f"node-{index}"}
     body["status"] = {
         "phase": phase,
         "podIP": f"127.0.0.{index + 1}",
+        "conditions": conditions,
         "initContainerStatuses": [{"name": names.INIT_CONTAINER, "state": fetch or ended(0)}],
         "containerStatuses": [{"name": names.TRAINER_CONTAINER, "state": trainer or {"running": {}}}],
         **status,

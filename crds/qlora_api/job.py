@@ -25,6 +25,9 @@ IMMUTABLE_FIELDS = (
 )
 """Fields of `spec` that cannot change once the job has started."""
 
+MUTABLE_FIELDS = ("runPolicy", "queueName")
+"""The others."""
+
 
 def _immutable_once_started(field: str) -> tuple[str, str]:
     started = "has(oldSelf.status) && has(oldSelf.status.startTime)"

@@ -1,7 +1,11 @@
-"""Why a job failed: one vocabulary for pods, conditions, events and metrics."""
+"""Why a job failed: one vocabulary for pods, conditions, events and metrics, and what follows from each reason.
+
+`docs/failures.md` shows the same table to users; a test keeps the two alike.
+"""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from enum import StrEnum
 
 
@@ -25,5 +29,72 @@ class Reason(StrEnum):
     TRAINER_FAILED = "TrainerFailed"
     PEER_LOST = "PeerLost"
     STOPPED = "Stopped"
+    STALLED = "Stalled"
+    NODE_LOST = "NodeLost"
+    EVICTED = "Evicted"
+    PREEMPTED = "Preempted"
     POD_LOST = "PodLost"
     IMAGE_PULL = "ImagePull"
+    UNSCHEDULABLE = "Unschedulable"
+    START_TIMEOUT = "StartTimeout"
+    DEADLINE_EXCEEDED = "DeadlineExceeded"
+
+
+class Retry(StrEnum):
+    """What follows from a reason."""
+
+    NEVER = "never"
+    """The same would happen again: the job fails at once."""
+    SOON = "soon"
+    """A new attempt, after a delay that grows while attempts make no step."""
+    LATER = "later"
+    """A new attempt after a longer delay: something outside has to change."""
+
+
+@dataclass(frozen=True)
+class Policy:
+    """What the operator does about a reason."""
+
+    retry: Retry
+    counted: bool
+    """Whether the attempt spends `runPolicy.maxRestarts`; what the cluster did to the job does not."""
+    advice: str
+    """What a user can do about it."""
+
+
+POLICIES: dict[Reason, Policy] = {
+    Reason.MODEL_INVALID: Policy(Retry.NEVER, True, "correct model.source"),
+    Reason.MODEL_ACCESS_DENIED: Policy(Retry.NEVER, True, "correct model.tokenSecret, or ask for access"),
+    Reason.DATASET_INVALID: Policy(Retry.NEVER, True, "correct the dataset"),
+    Reason.RATE_LIMITED: Policy(Retry.LATER, True, "wait, or copy the source to a volume"),
+    Reason.USER_ERROR: Policy(Retry.NEVER, True, "correct the field that the message names"),
+    Reason.DISK_FULL: Policy(Retry.NEVER, True, "free space on the output's volume, or enlarge it"),
+    Reason.OUTPUT_NOT_WRITABLE: Policy(Retry.NEVER, True, "make output.destination writable for user 10001"),
+    Reason.GPU_OUT_OF_MEMORY: Policy(Retry.NEVER, True, "reduce training.microBatchSize or sequenceLength"),
+    Reason.HOST_OUT_OF_MEMORY: Policy(Retry.SOON, True, "raise node.resources.memory"),
+    Reason.COLLECTIVE_TIMEOUT: Policy(Retry.SOON, True, "look at the network between the nodes"),
+    Reason.LOSS_DIVERGED: Policy(Retry.NEVER, True, "reduce training.learningRate, or look at the data"),
+    Reason.HOSTFILE_INVALID: Policy(Retry.NEVER, True, "do not change the job's ConfigMap"),
+    Reason.HOSTS_UNRESOLVED: Policy(Retry.LATER, True, "look at the cluster's DNS"),
+    Reason.LAUNCHER_VANISHED: Policy(Retry.SOON, True, "read the pod's log"),
+    Reason.TRAINER_FAILED: Policy(Retry.SOON, True, "read the pod's log"),
+    Reason.PEER_LOST: Policy(Retry.SOON, True, "read the other pods' logs"),
+    Reason.STOPPED: Policy(Retry.SOON, False, "nothing: a pod was asked to stop"),
+    Reason.STALLED: Policy(Retry.SOON, True, "read the pods' logs from the last step on"),
+    Reason.NODE_LOST: Policy(Retry.SOON, False, "nothing: the node is gone"),
+    Reason.EVICTED: Policy(Retry.SOON, False, "nothing, unless the node was short of memory or disk"),
+    Reason.PREEMPTED: Policy(Retry.SOON, False, "nothing: a job of higher priority took the place"),
+    Reason.POD_LOST: Policy(Retry.SOON, False, "nothing: somebody deleted a pod or the Job"),
+    Reason.IMAGE_PULL: Policy(Retry.NEVER, True, "correct node.image"),
+    Reason.UNSCHEDULABLE: Policy(Retry.NEVER, True, "ask for less, or add nodes"),
+    Reason.START_TIMEOUT: Policy(Retry.NEVER, True, "see what the condition Running said before"),
+    Reason.DEADLINE_EXCEEDED: Policy(Retry.NEVER, True, "raise runPolicy.activeDeadline"),
+}
+
+
+def policy_of(reason: str) -> Policy:
+    """The policy of a reason; an unknown one, from a newer trainer, is treated like a trainer's failure."""
+    try:
+        return POLICIES[Reason(reason)]
+    except ValueError:
+        return POLICIES[Reason.TRAINER_FAILED]

@@ -65,7 +65,9 @@ class Attempt(ApiModel):
     from_step: int | None = None
     """Step at which the attempt began."""
     to_step: int | None = None
-    """Last step that the attempt finished."""
+    """Last step that the attempt is known to have finished."""
+    lost_steps: int | None = None
+    """Steps that the next attempt had to do again."""
 
 
 class Progress(ApiModel):
@@ -109,8 +111,10 @@ class QLoRAJobStatus(ApiModel):
     """When the job ended."""
     restarts: int | None = None
     """Attempts after the first."""
+    counted_restarts: int | None = None
+    """Those of them that runPolicy.maxRestarts limits."""
     attempts: list[Attempt] = []
-    """Every set of pods, the oldest first."""
+    """The last sets of pods, the oldest first."""
     progress: Progress | None = None
     """How far the training is."""
     output: Output | None = None

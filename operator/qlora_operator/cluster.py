@@ -76,7 +76,7 @@ class Cluster:
         """Creates an object and returns it as stored."""
         return await self._request("POST", kind, kind.path(body["metadata"]["namespace"]), body=body)
 
-    async def get(self, kind: Kind, namespace: str, name: str) -> JsonObject | None:
+    async def get(self, kind: Kind, namespace: str | None, name: str) -> JsonObject | None:
         """Reads an object, or None if there is none."""
         try:
             return await self._request("GET", kind, kind.path(namespace, name))
@@ -98,9 +98,15 @@ class Cluster:
                 return items, int(page["metadata"]["resourceVersion"])
             query["continue"] = page["metadata"]["continue"]
 
-    async def delete(self, kind: Kind, namespace: str, name: str, uid: str) -> None:
-        """Deletes the object of that UID and what it owns; no error if it is gone or another has its name."""
-        body = {"propagationPolicy": "Background", "preconditions": {"uid": uid}}
+    async def delete(self, kind: Kind, namespace: str, name: str, uid: str, grace_period: int | None = None) -> None:
+        """Deletes the object of that UID and what it owns; no error if it is gone or another has its name.
+
+        Args:
+            grace_period: seconds; 0 does not wait for the pod's node.
+        """
+        body: JsonObject = {"propagationPolicy": "Background", "preconditions": {"uid": uid}}
+        if grace_period is not None:
+            body["gracePeriodSeconds"] = grace_period
         try:
             await self._request("DELETE", kind, kind.path(namespace, name), body=body)
         except ApiError as error:

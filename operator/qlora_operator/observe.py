@@ -6,17 +6,22 @@ from datetime import datetime
 
 from pydantic import ValidationError
 
-from qlora_api import report
+from qlora_api import names, report
 from qlora_api.spec import QLoRAJobSpec
 from qlora_api.status import QLoRAJobStatus
 from qlora_operator.builders import PodDefaults
 from qlora_operator.cache import Cache
 from qlora_operator.plan import Observation
-from qlora_operator.views import Key
+from qlora_operator.views import Key, PodView
 
 
 def observe(
-    cache: Cache, key: Key, progress: report.Progress | None, defaults: PodDefaults, now: datetime
+    cache: Cache,
+    key: Key,
+    progress: report.Progress | None,
+    defaults: PodDefaults,
+    now: datetime,
+    lost_nodes: frozenset[str] = frozenset(),
 ) -> Observation | None:
     """The job as the cache knows it, or None if it is gone or going.
 
@@ -26,17 +31,11 @@ def observe(
     if resource is None or resource.metadata.deleting:
         return None
     status = QLoRAJobStatus.model_validate(resource.status, extra="ignore")
-    attempt = max(1, len(status.attempts))
+    attempt = status.attempts[-1].number if status.attempts else 1
     uid = resource.metadata.uid
-    job = next(
-        (job for job in cache.jobs(key) if job.metadata.owner_uid == uid and job.metadata.attempt == attempt),
-        None,
-    )
-    pods = [
-        pod
-        for pod in cache.pods(key)
-        if job is not None and pod.metadata.owner_uid == job.metadata.uid and pod.metadata.attempt == attempt
-    ]
+    jobs = [job for job in cache.jobs(key) if job.metadata.owner_uid == uid]
+    job = next((job for job in jobs if job.metadata.attempt == attempt), None)
+    pods = sorted(cache.pods(key), key=lambda pod: pod.completion_index)
     spec, error = _parse_spec(resource.spec)
     return Observation(
         resource=resource,
@@ -45,12 +44,28 @@ def observe(
         spec_error=error,
         attempt=attempt,
         job=job,
-        pods=tuple(sorted(pods, key=lambda pod: pod.completion_index)),
+        jobs=tuple(jobs),
+        pods=tuple(pod for pod in pods if pod.job_uid == uid and pod.metadata.attempt == attempt),
+        older_pods=tuple(
+            pod for pod in pods if pod.job_uid == uid and pod.metadata.attempt != attempt and not pod.finished
+        ),
+        lost_nodes=lost_nodes,
         existing=cache.children(key, uid),
         progress=progress if progress is not None and progress.attempt == attempt else None,
         defaults=defaults,
         now=now,
     )
+
+
+def silent_nodes(cache: Cache, key: Key) -> frozenset[str]:
+    """Nodes of pods that look as they do when their node does not answer: training and not ready, or leaving."""
+    return frozenset(pod.node for pod in cache.pods(key) if pod.node is not None and _looks_silent(pod))
+
+
+def _looks_silent(pod: PodView) -> bool:
+    trainer = pod.container(names.TRAINER_CONTAINER)
+    trains_unready = trainer is not None and trainer.running and not pod.ready
+    return not pod.finished and (trains_unready or pod.metadata.deleting)
 
 
 def _parse_spec(spec: object) -> tuple[QLoRAJobSpec | None, str]:

@@ -14,15 +14,17 @@ from qlora_operator.cluster import ApiError, Cluster
 from qlora_operator.events import build_event
 from qlora_operator.merge_patch import merge_patch
 from qlora_operator.metrics import JOBS_FINISHED
-from qlora_operator.observe import observe
+from qlora_operator.nodes import Nodes
+from qlora_operator.observe import observe, silent_nodes
 from qlora_operator.plan import Decision, Observation, Plan, make_plan, plan_problem
 from qlora_operator.progress import ProgressPoller
-from qlora_operator.views import QLORA_JOB, Key, resource_view
+from qlora_operator.views import JOB, POD, QLORA_JOB, Key, resource_view
 
 log = logging.getLogger(__name__)
 
 PROBLEM_RETRY = 30.0
 CONFLICT_RETRY = 0.2
+SILENT_NODE_RETRY = 5.0
 
 
 class Reconciler:
@@ -39,6 +41,7 @@ class Reconciler:
         self._cluster = cluster
         self._cache = cache
         self._poller = poller
+        self._nodes = Nodes(cluster)
         self._defaults = defaults
         self._clock = clock
 
@@ -48,27 +51,47 @@ class Reconciler:
         Raises:
             ApiError: a request failed; look again later.
         """
-        observation = observe(self._cache, key, self._poller.latest(key), self._defaults, self._clock())
+        silent = silent_nodes(self._cache, key)
+        lost = await self._nodes.lost(silent)
+        observation = observe(self._cache, key, self._poller.latest(key), self._defaults, self._clock(), lost)
         if observation is None:
             self._poller.forget(key)
             return None
-        plan = make_plan(observation)
-        if plan.create:
-            problem = await create_children(self._cluster, self._cache, plan.create)
-            if problem is not None:
-                refusal = Decision(
-                    Phase.PENDING,
-                    problem.reason,
-                    problem.message,
-                    accepted=False,
-                    requeue_after=PROBLEM_RETRY,
-                )
-                plan = plan_problem(observation, refusal)
+        plan = await self._create(observation, make_plan(observation))
         if not await self._write_status(observation, plan):
             return CONFLICT_RETRY
+        await self._delete(observation, plan)
         await self._post_events(observation, plan)
         self._poll(observation, plan)
-        return plan.requeue_after
+        return _sooner(plan.requeue_after, SILENT_NODE_RETRY if silent else None)
+
+    async def _create(self, observation: Observation, plan: Plan) -> Plan:
+        """Creates what is missing; a refusal of the API server makes another plan."""
+        if not plan.create:
+            return plan
+        problem = await create_children(self._cluster, self._cache, plan.create)
+        if problem is None:
+            return plan
+        phase = Phase(observation.status.phase or Phase.PENDING)
+        refusal = Decision(phase, problem.reason, problem.message, accepted=False, requeue_after=PROBLEM_RETRY)
+        return plan_problem(observation, refusal)
+
+    async def _delete(self, observation: Observation, plan: Plan) -> None:
+        decision = plan.decision
+        if decision is None:
+            return
+        for job in decision.delete_jobs:
+            metadata = job.metadata
+            await self._cluster.delete(JOB, metadata.namespace, metadata.name, metadata.uid)
+        for pod in decision.force_delete:
+            metadata = pod.metadata
+            log.warning(
+                "pod %s/%s: its node %s is lost; deleting it by force", metadata.namespace, metadata.name, pod.node
+            )
+            await self._cluster.delete(POD, metadata.namespace, metadata.name, metadata.uid, grace_period=0)
+        if decision.delete_resource:
+            metadata = observation.resource.metadata
+            await self._cluster.delete(QLORA_JOB, metadata.namespace, metadata.name, metadata.uid)
 
     async def _write_status(self, observation: Observation, plan: Plan) -> bool:
         """Writes what differs, in one patch; False if the resource has changed meanwhile."""
@@ -97,11 +120,15 @@ class Reconciler:
 
     def _poll(self, observation: Observation, plan: Plan) -> None:
         key = observation.resource.key
-        first = next((pod for pod in observation.pods if pod.completion_index == 0), None)
+        first = observation.first_pod
         if plan.polls and first is not None and first.ip is not None:
             self._poller.watch(key, observation.resource.metadata.uid, observation.attempt, first.ip)
         else:
             self._poller.forget(key)
+
+
+def _sooner(*times: float | None) -> float | None:
+    return min((time for time in times if time is not None), default=None)
 
 
 def _log_phase(observation: Observation, plan: Plan) -> None:

@@ -78,6 +78,7 @@ class JobView:
     complete: bool
     failing: bool
     """Failed, or about to be: the Job controller has given the attempt up and ends the other pods."""
+    suspended: bool
     message: str
 
 
@@ -107,6 +108,8 @@ class PodView:
     """A pod of an attempt."""
 
     metadata: Metadata
+    job_uid: str
+    """UID of the QLoRAJob, by label."""
     completion_index: int
     phase: str
     reason: str
@@ -117,7 +120,14 @@ class PodView:
     """The scheduler's sentence, while it finds no node."""
     disruption: str | None
     """Reason of the DisruptionTarget condition: eviction, preemption, node loss."""
+    ready: bool
+    """False also while the node does not answer, whatever the containers do."""
     containers: tuple[ContainerView, ...]
+
+    @property
+    def finished(self) -> bool:
+        """Whether all its containers have ended for good."""
+        return self.phase in ("Succeeded", "Failed")
 
     def container(self, name: str) -> ContainerView | None:
         """The state of the container of that name, once the kubelet has told it."""
@@ -151,6 +161,7 @@ def job_view(body: Body) -> JobView:
         metadata=Metadata.of(body),
         complete="Complete" in conditions or "SuccessCriteriaMet" in conditions,
         failing=failed is not None,
+        suspended=bool((body.get("spec") or {}).get("suspend")),
         message=(failed or {}).get("message", ""),
     )
 
@@ -165,6 +176,7 @@ def pod_view(body: Body) -> PodView:
     labels = body["metadata"].get("labels") or {}
     return PodView(
         metadata=Metadata.of(body),
+        job_uid=labels.get(names.LABEL_JOB_UID, ""),
         completion_index=int(labels.get(names.LABEL_COMPLETION_INDEX, 0)),
         phase=status.get("phase", "Pending"),
         reason=status.get("reason", ""),
@@ -173,6 +185,7 @@ def pod_view(body: Body) -> PodView:
         ip=status.get("podIP"),
         unschedulable=scheduled.get("message", "") if scheduled.get("reason") == "Unschedulable" else None,
         disruption=disruption.get("reason") if disruption.get("status") == "True" else None,
+        ready=conditions.get("Ready", {}).get("status") == "True",
         containers=tuple(_container_view(status) for status in statuses),
     )
 
@@ -201,6 +214,11 @@ def _container_view(status: Body) -> ContainerView:
     )
 
 
+def node_is_ready(body: Body) -> bool:
+    """Whether a node answers, as its Ready condition says."""
+    return "Ready" in _true_conditions(body)
+
+
 @dataclass(frozen=True)
 class Kind:
     """A kind of object that is watched."""
@@ -224,5 +242,8 @@ CONFIG_MAP = Kind("ConfigMap", "", "v1", "configmaps", child_view)
 JOB = Kind("Job", "batch", "v1", "jobs", job_view)
 POD = Kind("Pod", "", "v1", "pods", pod_view)
 
+NODE = Kind("Node", "", "v1", "nodes", child_view)
+
 KINDS = (QLORA_JOB, SERVICE, CONFIG_MAP, JOB, POD)
+"""What is watched."""
 KIND_BY_NAME = {kind.name: kind for kind in KINDS}

@@ -138,14 +138,6 @@ def test_a_deleted_child_is_created_again_while_the_job_runs(driver: JobDriver) 
     succeed(driver, "job")
 
 
-def test_a_job_whose_batch_job_is_deleted_fails(driver: JobDriver) -> None:
-    driver.apply(job_body())
-    driver.wait_for_phase("job", "Running")
-    driver.kubectl("delete", "job", "job-1")
-    status = driver.wait_for_phase("job", "Failed")
-    assert condition(status, "Failed")["message"] == "Job job-1 was deleted from outside, and its pods with it"
-
-
 @pytest.mark.parametrize("phase", ["Starting", "Running", "Succeeded"])
 def test_deleting_a_job_removes_what_it_made(driver: JobDriver, phase: str) -> None:
     driver.apply(job_body(node={"accelerator": "example.com/none"}) if phase == "Starting" else job_body())

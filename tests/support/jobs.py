@@ -101,3 +101,18 @@ class JobDriver:
         }
         patch = json.dumps({"status": status})
         self.kubectl("patch", "pod", pod["metadata"]["name"], "--subresource=status", "--type=merge", "-p", patch)
+
+    def set_node_ready(self, node: str, truth: str) -> None:
+        """Says of a fake node what the node controller would, and of the pods on it."""
+        reason = "NodeStatusUnknown" if truth == "Unknown" else "KubeletReady"
+        condition = {"type": "Ready", "status": truth, "reason": reason}
+        self.kubectl("label", "node", node, "lost-" if truth == "True" else "lost=true", "--overwrite")
+        self._patch_conditions("node", node, condition)
+        if truth != "True":
+            for pod in self.objects("pods"):
+                if pod["spec"].get("nodeName") == node:
+                    self._patch_conditions("pod", pod["metadata"]["name"], {**condition, "status": "False"})
+
+    def _patch_conditions(self, kind: str, name: str, condition: Body) -> None:
+        patch = json.dumps({"status": {"conditions": [condition]}})
+        self.kubectl("patch", kind, name, "--subresource=status", "--type=strategic", "-p", patch)

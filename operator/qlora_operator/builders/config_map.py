@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 
+from qlora_api.job import MUTABLE_FIELDS
 from qlora_operator.builders.attempt import AttemptSpec
 from qlora_operator.builders.metadata import Manifest, labels, metadata
 
@@ -11,6 +12,9 @@ from qlora_operator.builders.metadata import Manifest, labels, metadata
 def build_config_map(attempt: AttemptSpec) -> Manifest:
     """`hostfile` for the DeepSpeed launcher and `job.json` for the trainer."""
     job_file = attempt.job_file()
+    content = job_file.to_json()
+    for field in MUTABLE_FIELDS:
+        content["spec"].pop(field, None)  # no business of the pods, and the ConfigMap cannot follow a change
     return {
         "apiVersion": "v1",
         "kind": "ConfigMap",
@@ -18,6 +22,6 @@ def build_config_map(attempt: AttemptSpec) -> Manifest:
         "immutable": True,
         "data": {
             "hostfile": job_file.hostfile(),
-            "job.json": json.dumps(job_file.to_json(), indent=2) + "\n",
+            "job.json": json.dumps(content, indent=2) + "\n",
         },
     }

@@ -12,9 +12,10 @@ NO_IMAGE = (
 
 
 def refuse_invalid_spec(observation: Observation) -> Decision | None:
-    """Accepted=False for a spec that does not fit the API, or that names no image."""
+    """Accepted=False for a spec that does not fit the API, or that names no image. What runs already, runs on."""
+    phase = Phase(observation.status.phase or Phase.PENDING)
     if observation.spec is None:
-        return Decision(Phase.PENDING, "Invalid", observation.spec_error, accepted=False)
-    if not observation.started and not (observation.spec.node.image or observation.defaults.image):
-        return Decision(Phase.PENDING, "NoTrainerImage", NO_IMAGE, accepted=False)
+        return Decision(phase, "Invalid", observation.spec_error, accepted=False)
+    if observation.record is None and not (observation.spec.node.image or observation.defaults.image):
+        return Decision(phase, "NoTrainerImage", NO_IMAGE, accepted=False)
     return None

@@ -12,8 +12,21 @@ from qlora_api import names, report
 from qlora_api.reasons import Reason
 from qlora_operator.views import ContainerView, PodView, Terminated
 
-CONSEQUENCES = frozenset({Reason.STOPPED, Reason.COLLECTIVE_TIMEOUT, Reason.POD_LOST})
+CONSEQUENCES = frozenset({Reason.STOPPED, Reason.PEER_LOST, Reason.COLLECTIVE_TIMEOUT, Reason.POD_LOST})
 """Reasons that are usually the echo of a fault in another pod."""
+
+DISRUPTIONS = {
+    "PreemptionByScheduler": (Reason.PREEMPTED, "the scheduler gave its place to a pod of higher priority"),
+    "DeletionByTaintManager": (Reason.NODE_LOST, "its node does not answer, or was tainted"),
+    "DeletionByPodGC": (Reason.NODE_LOST, "its node is gone"),
+    "EvictionByEvictionAPI": (Reason.EVICTED, "it was evicted, as by a drain of its node"),
+    "TerminationByKubelet": (Reason.EVICTED, "its node ran short of resources or was shut down"),
+}
+"""Reasons of a pod's DisruptionTarget condition, as Kubernetes sets them."""
+
+
+STOPPED_CODES = frozenset({128 + 9, 128 + 15})
+"""Exit codes of a container that ends by SIGKILL or SIGTERM."""
 
 
 @dataclass(frozen=True)
@@ -32,26 +45,54 @@ class Cause:
         return self.reason in CONSEQUENCES, self.finished_at or "~", self.pod.completion_index
 
 
-def first_cause(pods: Iterable[PodView]) -> Cause | None:
+def first_cause(pods: Iterable[PodView], lost_nodes: frozenset[str] = frozenset()) -> Cause | None:
     """The failure that came first, or None if no pod has failed."""
-    causes = [cause for pod in pods if (cause := cause_of(pod)) is not None]
+    causes = [cause for pod in pods if (cause := cause_of(pod, lost_nodes)) is not None]
     return min(causes, key=lambda cause: cause.order, default=None)
 
 
-def cause_of(pod: PodView) -> Cause | None:
-    """Why one pod failed, or None if it has not."""
-    for name in (names.INIT_CONTAINER, names.TRAINER_CONTAINER):
-        container = pod.container(name)
-        if container and container.terminated and container.terminated.exit_code != 0:
-            return _cause_of_container(pod, container, container.terminated)
+def cause_of(pod: PodView, lost_nodes: frozenset[str] = frozenset()) -> Cause | None:
+    """Why one pod failed, or None if it has not.
+
+    What the cluster did to the pod comes before what the pod says of it: a trainer that is evicted only knows that
+    it was asked to stop.
+    """
+    ended = _ended(pod)
+    words = _words(ended[1]) if ended else None
+    finished_at = ended[1].finished_at if ended else ""
+    if pod.disruption in DISRUPTIONS and (words is None or words.reason in CONSEQUENCES):
+        reason, what = DISRUPTIONS[pod.disruption]
+        return Cause(reason, f"pod {pod.metadata.name}: {what}", pod, finished_at, words)
+    if pod.reason == "Evicted":
+        return Cause(Reason.EVICTED, pod.message, pod, finished_at, words)
+    if pod.node in lost_nodes and not pod.finished:
+        return Cause(Reason.NODE_LOST, f"node {pod.node} of pod {pod.metadata.name} does not answer", pod, "")
+    if ended is not None and pod.metadata.deleting and words is None and ended[1].exit_code in STOPPED_CODES:
+        return Cause(Reason.POD_LOST, f"pod {pod.metadata.name} was deleted", pod, finished_at)
+    if ended is not None:
+        return _cause_of_container(pod, *ended, words)
     if pod.phase == "Failed":
         message = pod.message or f"the pod failed without a word ({pod.reason or 'no reason given'})"
         return Cause(Reason.POD_LOST, message, pod, "")
     return None
 
 
-def _cause_of_container(pod: PodView, container: ContainerView, ended: Terminated) -> Cause:
-    words = report.Termination.from_untrusted(ended.message, report.TERMINATION_LIMIT)
+def _ended(pod: PodView) -> tuple[ContainerView, Terminated] | None:
+    """The first container that ended with an error, and how."""
+    for name in (names.INIT_CONTAINER, names.TRAINER_CONTAINER):
+        container = pod.container(name)
+        if container and container.terminated and container.terminated.exit_code != 0:
+            return container, container.terminated
+    return None
+
+
+def _words(ended: Terminated) -> report.Termination | None:
+    return report.Termination.from_untrusted(ended.message, report.TERMINATION_LIMIT)
+
+
+def _cause_of_container(
+    pod: PodView, container: ContainerView, ended: Terminated, words: report.Termination | None
+) -> Cause:
     if words is not None and words.reason is not None:
         return Cause(words.reason, words.message, pod, ended.finished_at, words)
     if ended.reason == "OOMKilled":

@@ -7,15 +7,12 @@ from qlora_operator.builders import AttemptSpec, Manifest, children
 from qlora_operator.plan.types import Observation
 
 
-def missing_children(observation: Observation) -> tuple[Manifest, ...]:
-    """Children to create: all at the start, later a Service or ConfigMap that somebody deleted.
-
-    A Job is created once: a Job that vanished is the end of its attempt.
-    """
+def missing_children(observation: Observation, *, with_job: bool) -> tuple[Manifest, ...]:
+    """Children to create: all at the start of an attempt, later a Service or ConfigMap that somebody deleted."""
     name = observation.resource.metadata.name
     child_name = names.attempt_name(name, observation.attempt)
     wanted = {("Service", names.service_name(name)), ("ConfigMap", child_name)}
-    if not observation.started:
+    if with_job:
         wanted.add(("Job", child_name))
     missing = wanted - observation.existing
     if not missing:

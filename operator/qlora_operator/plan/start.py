@@ -1,19 +1,25 @@
-"""Begins an attempt."""
+"""Creates the children of an attempt."""
 
 from __future__ import annotations
 
 from qlora_api.status import Phase
-from qlora_operator.plan.types import Decision, Observation
+from qlora_operator.plan.types import AttemptChange, Decision, Observation
 
 PODS_REQUESTED = "PodsRequested"
 
 
 def start_attempt(observation: Observation) -> Decision | None:
-    """A job whose attempt is not recorded yet gets its children; the ones that exist already are adopted."""
-    if observation.started:
-        return None
+    """Attempt 1 needs no record before its children; a later one is recorded first, and created here.
+
+    Children that exist already, from before a crash of the operator, are adopted.
+    """
     assert observation.spec is not None
-    return Decision(Phase.STARTING, PODS_REQUESTED, waiting_message(observation.spec.nodes))
+    message = waiting_message(observation.spec.nodes)
+    if observation.record is None:
+        return Decision(Phase.STARTING, PODS_REQUESTED, message, attempt=AttemptChange.BEGIN, create=True)
+    if observation.awaits_children:
+        return Decision(Phase.STARTING, PODS_REQUESTED, message, create=True)
+    return None
 
 
 def waiting_message(nodes: int) -> str:

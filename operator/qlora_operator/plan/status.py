@@ -7,7 +7,11 @@ from typing import Any, Literal
 from qlora_api import report
 from qlora_api.durations import format_duration
 from qlora_api.status import Attempt, Condition, Output, Phase, Progress, QLoRAJobStatus
-from qlora_operator.plan.types import Decision, EventNote, Observation, timestamp
+from qlora_operator.plan.budget import counters
+from qlora_operator.plan.types import AttemptChange, Decision, EventNote, Observation, timestamp
+
+ATTEMPTS_KEPT = 50
+"""Attempts in the status; older ones are only counted."""
 
 Truth = Literal["True", "False"]
 
@@ -16,16 +20,17 @@ def compose_status(observation: Observation, decision: Decision) -> QLoRAJobStat
     """The status that follows from a decision; what the decision does not touch stays as it was."""
     before = observation.status
     now = timestamp(observation.now)
-    started = decision.phase not in (Phase.PENDING, Phase.QUEUED)
-    attempts = _attempts(observation, decision, now) if started else before.attempts
+    begins = decision.attempt == AttemptChange.BEGIN
+    restarts, counted = counters(before) if begins else (before.restarts or 0, before.counted_restarts or 0)
     return QLoRAJobStatus(
         phase=decision.phase,
         observed_generation=observation.resource.generation,
         conditions=_conditions(observation, decision, now),
-        start_time=before.start_time or (now if started else None),
+        start_time=before.start_time or (now if begins else None),
         completion_time=now if decision.phase.is_final else None,
-        restarts=max(0, len(attempts) - 1),
-        attempts=attempts,
+        restarts=restarts,
+        counted_restarts=counted,
+        attempts=_attempts(observation, decision, now)[-ATTEMPTS_KEPT:],
         progress=_progress(observation, decision),
         output=_output(observation, decision),
     )
@@ -33,24 +38,39 @@ def compose_status(observation: Observation, decision: Decision) -> QLoRAJobStat
 
 def _attempts(observation: Observation, decision: Decision, now: str) -> list[Attempt]:
     attempts = list(observation.status.attempts)
-    if not observation.started:
-        attempts.append(Attempt(number=observation.attempt, start_time=now))
-    last = attempts[-1]
     told: Any = decision.report or observation.progress
-    changes: dict[str, Any] = {}
-    if told is not None and told.from_step is not None:
-        changes["from_step"] = told.from_step
-    if decision.phase.is_final:
-        changes |= {
-            "completion_time": now,
-            "reason": decision.reason,
-            "message": decision.message,
-            "pod": decision.pod,
-            "node": decision.node,
-            "to_step": told.step if told is not None else None,
-        }
-    attempts[-1] = last.model_copy(update=changes)
+    if attempts and observation.is_open and told is not None and told.from_step is not None:
+        attempts = _with_from_step(attempts, told.from_step)
+    if decision.attempt == AttemptChange.BEGIN:
+        number = observation.attempt + 1 if observation.record is not None else 1
+        return [*attempts, Attempt(number=number, start_time=now)]
+    ends = decision.attempt == AttemptChange.END or decision.phase.is_final
+    if attempts and observation.is_open and ends:
+        attempts[-1] = attempts[-1].model_copy(
+            update={
+                "completion_time": now,
+                "reason": decision.reason,
+                "message": decision.message,
+                "pod": decision.pod,
+                "node": decision.node,
+                "to_step": _last_step(observation, decision),
+            }
+        )
     return attempts
+
+
+def _with_from_step(attempts: list[Attempt], from_step: int) -> list[Attempt]:
+    """Where an attempt began also tells what was lost of the one before."""
+    result = [*attempts[:-1], attempts[-1].model_copy(update={"from_step": from_step})]
+    if len(result) > 1 and result[-2].to_step is not None:
+        result[-2] = result[-2].model_copy(update={"lost_steps": max(0, result[-2].to_step - from_step)})
+    return result
+
+
+def _last_step(observation: Observation, decision: Decision) -> int | None:
+    """The furthest step of the attempt that anybody has told of."""
+    reports = (decision.report, observation.progress)
+    return max((told.step for told in reports if told is not None and told.step is not None), default=None)
 
 
 def _conditions(observation: Observation, decision: Decision, now: str) -> list[Condition]:
@@ -99,12 +119,12 @@ def _progress(observation: Observation, decision: Decision) -> Progress | None:
         )
     told = observation.progress
     if told is None or told.of == 0:
-        return before.model_copy(update={"eta": None}) if before and decision.phase.is_final else before
+        return before.model_copy(update={"eta": None}) if before and decision.phase != Phase.RUNNING else before
     return _progress_of(told, decision.phase)
 
 
 def _progress_of(told: report.Progress, phase: Phase) -> Progress:
-    eta = None if told.eta_seconds is None or phase.is_final else format_duration(told.eta_seconds)
+    eta = None if told.eta_seconds is None or phase != Phase.RUNNING else format_duration(told.eta_seconds)
     return Progress(
         step=told.step,
         of=told.of,
@@ -127,7 +147,7 @@ def _output(observation: Observation, decision: Decision) -> Output | None:
 
 
 def notes_of_transition(before: QLoRAJobStatus, after: QLoRAJobStatus) -> tuple[EventNote, ...]:
-    """Events of a job's end and of its refusal; a status that repeats itself makes none."""
+    """Events of a job's end, its refusal, its restarts and suspension; a status that repeats itself makes none."""
     notes = []
     for type_, truth, kind in (
         ("Accepted", "False", "Warning"),
@@ -137,4 +157,10 @@ def notes_of_transition(before: QLoRAJobStatus, after: QLoRAJobStatus) -> tuple[
         was, is_ = before.condition(type_), after.condition(type_)
         if is_ is not None and is_.status == truth and (was is None or was.status != truth):
             notes.append(EventNote(kind, is_.reason, is_.message))
+    running = after.condition("Running")
+    if running is not None and before.phase != after.phase:
+        if after.phase == Phase.RESTARTING:
+            notes.append(EventNote("Warning", running.reason, f"restarting: {running.message}"))
+        if after.phase == Phase.SUSPENDED:
+            notes.append(EventNote("Normal", running.reason, running.message))
     return tuple(notes)

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from enum import StrEnum
 
 from qlora_api import report
 from qlora_api.spec import QLoRAJobSpec
-from qlora_api.status import Phase, QLoRAJobStatus
+from qlora_api.status import Attempt, Phase, QLoRAJobStatus
 from qlora_operator.builders import Manifest, PodDefaults
 from qlora_operator.views import JobView, PodView, ResourceView
 
@@ -23,9 +24,16 @@ class Observation:
     """None if the resource's spec does not fit the API."""
     spec_error: str
     attempt: int
+    """Number of the current attempt: the newest that is recorded, or 1."""
     job: JobView | None
     pods: tuple[PodView, ...]
-    """In the order of their completion index."""
+    """Of the current attempt, in the order of their completion index."""
+    older_pods: tuple[PodView, ...]
+    """Of earlier attempts, as far as they have not ended."""
+    jobs: tuple[JobView, ...]
+    """Of all attempts, the current one included."""
+    lost_nodes: frozenset[str]
+    """Nodes of these pods that do not answer."""
     existing: frozenset[tuple[str, str]]
     """Kind and name of the children that exist."""
     progress: report.Progress | None
@@ -34,9 +42,48 @@ class Observation:
     now: datetime
 
     @property
+    def record(self) -> Attempt | None:
+        """The record of the current attempt, if it has been written."""
+        return self.status.attempts[-1] if self.status.attempts else None
+
+    @property
+    def is_open(self) -> bool:
+        """Whether the current attempt is recorded and has not ended."""
+        return self.record is not None and self.record.completion_time is None
+
+    @property
+    def awaits_children(self) -> bool:
+        """Whether the current attempt is recorded, as an intent, and its children have not been created."""
+        return self.is_open and self.status.phase == Phase.RESTARTING
+
+    @property
     def started(self) -> bool:
-        """Whether the current attempt has been recorded."""
-        return len(self.status.attempts) >= self.attempt
+        """Whether the current attempt's children have been created and it has not ended."""
+        return self.is_open and not self.awaits_children
+
+    @property
+    def live_jobs(self) -> tuple[JobView, ...]:
+        """Jobs that have pods, or would create some."""
+        return tuple(job for job in self.jobs if not (job.failing or job.complete or job.metadata.deleting))
+
+    @property
+    def first_pod(self) -> PodView | None:
+        """The pod of completion index 0."""
+        return next((pod for pod in self.pods if pod.completion_index == 0), None)
+
+    def age_of(self, time: str | None) -> float:
+        """Seconds since a time that is written in the status."""
+        return 0.0 if time is None else (self.now - parse_timestamp(time)).total_seconds()
+
+
+class AttemptChange(StrEnum):
+    """What a decision does to the record of attempts."""
+
+    NONE = "none"
+    BEGIN = "begin"
+    """Record a new attempt."""
+    END = "end"
+    """Close the current one."""
 
 
 @dataclass(frozen=True)
@@ -49,6 +96,15 @@ class Decision:
     message: str
     accepted: bool = True
     """False: the job is refused until its spec or its surroundings change."""
+    attempt: AttemptChange = AttemptChange.NONE
+    create: bool = False
+    """Create the children of the current attempt that are missing, its Job included."""
+    delete_jobs: tuple[JobView, ...] = ()
+    """Jobs to delete, and their pods with them."""
+    force_delete: tuple[PodView, ...] = ()
+    """Pods to delete without waiting for their nodes."""
+    delete_resource: bool = False
+    """Delete the QLoRAJob itself, and all it made with it."""
     pod: str | None = None
     """The pod that failed first."""
     node: str | None = None
@@ -60,14 +116,23 @@ class Decision:
 
 @dataclass(frozen=True)
 class Plan:
-    """What to do about a job."""
+    """What to do about a job: first create, then write the status, then delete, then tell.
 
+    What is deleted follows from a status that is already written, so a crash in between loses nothing.
+    """
+
+    decision: Decision | None
+    """None if the job needs nothing."""
     status: QLoRAJobStatus
     create: tuple[Manifest, ...] = ()
-    requeue_after: float | None = None
     polls: bool = False
     """Whether the pod of completion index 0 can be asked for its progress."""
     events: tuple[EventNote, ...] = field(default=())
+
+    @property
+    def requeue_after(self) -> float | None:
+        """Seconds after which to look again."""
+        return self.decision.requeue_after if self.decision else None
 
 
 @dataclass(frozen=True)
@@ -82,3 +147,8 @@ class EventNote:
 def timestamp(moment: datetime) -> str:
     """A moment in the form that Kubernetes uses."""
     return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def parse_timestamp(text: str) -> datetime:
+    """The moment that `timestamp` has written."""
+    return datetime.fromisoformat(text)

@@ -61,3 +61,9 @@ def test_an_echo_of_another_rank_s_death_is_never_the_first_cause() -> None:
     cause = first_cause(pods)
     assert cause is not None
     assert cause.reason == "HostOutOfMemory"
+
+
+def test_a_pod_that_was_deleted_and_killed_in_the_middle_of_a_word_is_lost() -> None:
+    cause = cause_of(pod_view(pod_body(0, trainer=ended(137), deleting=True)))
+    assert cause is not None
+    assert cause.reason == "PodLost"

@@ -1,0 +1,79 @@
+"""Whether a failed attempt is followed by another, and after which delay."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from qlora_api.reasons import Retry, policy_of
+from qlora_api.spec import RunPolicySpec
+from qlora_api.status import Attempt, QLoRAJobStatus
+from qlora_operator.plan.types import Observation
+
+SUSPENDED = "Suspended"
+"""Reason of an attempt that was ended by `runPolicy.suspend`."""
+
+HOUR = 3600.0
+FIRST_DELAY = {Retry.SOON: 5.0, Retry.LATER: 30.0}
+LONGEST_DELAY = {Retry.SOON: 300.0, Retry.LATER: 900.0}
+DELAY_AFTER_PROGRESS = 1.0
+
+
+def exhausted(observation: Observation, reason: str, policy: RunPolicySpec) -> str | None:
+    """Why there is no further attempt after a failure, as a sentence; None if there is one."""
+    rule = policy_of(reason)
+    if rule.retry == Retry.NEVER:
+        return ""
+    status = observation.status
+    if rule.counted:
+        used = status.counted_restarts or 0
+        if used >= policy.max_restarts:
+            return f"given up after {used} restart{'s' if used != 1 else ''} (runPolicy.maxRestarts)"
+        return None
+    recent = disruptions_within_the_hour(observation)
+    if recent >= policy.max_disruptions:
+        return f"given up after {recent} disruptions within an hour (runPolicy.maxDisruptions)"
+    return None
+
+
+def disruptions_within_the_hour(observation: Observation) -> int:
+    """Attempts that the cluster has ended in the last hour."""
+    return sum(
+        1
+        for attempt in observation.status.attempts
+        if is_disruption(attempt) and observation.age_of(attempt.completion_time) < HOUR
+    )
+
+
+def is_disruption(attempt: Attempt) -> bool:
+    """Whether the cluster ended the attempt, and not the job itself or its user."""
+    reason = attempt.reason
+    return reason is not None and reason not in (SUSPENDED, "Succeeded") and not policy_of(reason).counted
+
+
+def delay(attempts: Sequence[Attempt]) -> float:
+    """Seconds between the end of the last attempt and the next: short after progress, then doubling."""
+    last = attempts[-1]
+    if last.reason == SUSPENDED or last.reason is None:
+        return 0.0
+    retry = policy_of(last.reason).retry
+    fruitless = 0
+    for attempt in reversed(attempts):
+        if _made_progress(attempt) or attempt.reason == SUSPENDED:
+            break
+        fruitless += 1
+    if fruitless == 0 and retry == Retry.SOON:
+        return DELAY_AFTER_PROGRESS
+    return min(LONGEST_DELAY[retry], FIRST_DELAY[retry] * 2.0 ** max(0, min(fruitless, 20) - 1))
+
+
+def counters(status: QLoRAJobStatus) -> tuple[int, int]:
+    """Restarts, and those that count, once the attempt after the last one begins."""
+    reason = status.attempts[-1].reason if status.attempts else None
+    restarts, counted = status.restarts or 0, status.counted_restarts or 0
+    if reason is None or reason == SUSPENDED:
+        return restarts, counted
+    return restarts + 1, counted + int(policy_of(reason).counted)
+
+
+def _made_progress(attempt: Attempt) -> bool:
+    return attempt.to_step is not None and attempt.to_step > (attempt.from_step or 0)

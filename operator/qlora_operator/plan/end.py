@@ -1,0 +1,46 @@
+"""Ends an attempt that cannot go on: the job restarts or fails, as the reason's policy and the budget say."""
+
+from __future__ import annotations
+
+from qlora_api import names
+from qlora_api.reasons import Reason
+from qlora_api.status import Phase
+from qlora_operator.plan.budget import exhausted
+from qlora_operator.plan.cause import Cause, first_cause
+from qlora_operator.plan.types import AttemptChange, Decision, Observation
+
+
+def end_failed_attempt(observation: Observation) -> Decision | None:
+    """Looks for the end of the attempt: a Job that gives up, pods on nodes that do not answer, a Job that is gone."""
+    if not observation.started:
+        return None
+    job = observation.job
+    if job is None or (job.metadata.deleting and not job.failing):
+        name = names.attempt_name(observation.resource.metadata.name, observation.attempt)
+        return end(observation, Reason.POD_LOST, f"Job {name} was deleted from outside, and its pods with it")
+    cause = first_cause(observation.pods, observation.lost_nodes)
+    if job.failing:
+        message = job.message or "the Job failed and left no pod that tells why"
+        return end(observation, Reason.POD_LOST, message, cause)
+    if cause is not None and cause.reason == Reason.NODE_LOST:
+        return end(observation, cause.reason, cause.message, cause)
+    return None
+
+
+def end(observation: Observation, reason: str, message: str, cause: Cause | None = None) -> Decision:
+    """The decision that follows from a reason of failure; `cause`, if there is one, knows better."""
+    assert observation.spec is not None
+    if cause is not None:
+        reason, message = cause.reason, cause.message
+    given_up = exhausted(observation, reason, observation.spec.run_policy)
+    if given_up:
+        message = f"{message}; {given_up}"
+    return Decision(
+        Phase.RESTARTING if given_up is None else Phase.FAILED,
+        reason,
+        message,
+        attempt=AttemptChange.END,
+        pod=cause.pod.metadata.name if cause else None,
+        node=cause.pod.node if cause else None,
+        report=cause.report if cause else None,
+    )

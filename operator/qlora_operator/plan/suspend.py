@@ -1,0 +1,19 @@
+"""Stops a job that its user has suspended."""
+
+from __future__ import annotations
+
+from qlora_api.status import Phase
+from qlora_operator.plan.budget import SUSPENDED
+from qlora_operator.plan.types import AttemptChange, Decision, Observation
+
+MESSAGE = "runPolicy.suspend is true; the job goes on from its last checkpoint when it is false"
+
+
+def suspend_job(observation: Observation) -> Decision | None:
+    """Ends the attempt, then deletes its Job: the pods write a checkpoint at SIGTERM. Resuming is a new attempt."""
+    assert observation.spec is not None
+    if not observation.spec.run_policy.suspend:
+        return None
+    if observation.is_open:
+        return Decision(Phase.SUSPENDED, SUSPENDED, MESSAGE, attempt=AttemptChange.END)
+    return Decision(Phase.SUSPENDED, SUSPENDED, MESSAGE, delete_jobs=observation.live_jobs)
