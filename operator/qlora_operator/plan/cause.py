@@ -12,7 +12,7 @@ from qlora_api import names, report
 from qlora_api.reasons import Reason
 from qlora_operator.views import ContainerView, PodView, Terminated
 
-CONSEQUENCES = frozenset({Reason.STOPPED, Reason.COLLECTIVE_TIMEOUT, Reason.POD_LOST})
+CONSEQUENCES = frozenset({Reason.STOPPED, Reason.PEER_LOST, Reason.COLLECTIVE_TIMEOUT, Reason.POD_LOST})
 """Reasons that are usually the echo of a fault in another pod."""
 
 
