@@ -30,13 +30,3 @@ class Cluster:
         if check and result.returncode:
             raise subprocess.SubprocessError(f"kubectl {' '.join(arguments)}: {result.stderr}")
         return result
-
-
-class DevCluster(Cluster):
-    """The cluster of `make cluster-up`."""
-
-    def __init__(self) -> None:
-        self.audit_log = ROOT / ".cluster" / "state" / "log" / "audit.log"
-
-    def kubeconfig(self, user: str = ADMIN) -> Path:
-        return ROOT / ".cluster" / "kubeconfig"

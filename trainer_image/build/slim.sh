@@ -1,0 +1,13 @@
+#!/bin/sh
+# slim.sh VENV ACCELERATOR: removes what no pod uses, and compiles the rest to bytecode, since a pod's root is read-only.
+set -eu
+venv=$1 accelerator=$2
+site=$("$venv/bin/python" -c 'import sysconfig; print(sysconfig.get_path("purelib"))')
+
+if [ "$accelerator" = cpu ]; then
+  rm -rf "$site/torch/include"   # a GPU's kernels are compiled against these at run time
+  find "$site/bitsandbytes" -name 'libbitsandbytes_*.so' -not -name '*_cpu.so' -delete
+fi
+find "$site" -type d -name tests -prune -exec rm -rf {} +
+find "$site/deepspeed" -name '*.so' -exec strip --strip-unneeded {} +
+"$venv/bin/python" -m compileall -q -j 0 "$site" || true   # some packages ship files for other versions of Python

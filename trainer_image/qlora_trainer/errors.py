@@ -1,0 +1,18 @@
+"""The exception that ends a pod with a reason of the API and a sentence for the user."""
+
+from __future__ import annotations
+
+from qlora_api.reasons import Reason
+
+
+class TrainerError(Exception):
+    """A failure that is understood: `reason` is for programs, the message says what to write or do instead."""
+
+    def __init__(self, reason: Reason, message: str) -> None:
+        super().__init__(message)
+        self.reason = reason
+        self.message = message
+
+
+class StopRequested(Exception):  # noqa: N818 - a request, not an error
+    """The pod was asked to stop before training had begun, so there is nothing to save."""

@@ -1,0 +1,1 @@
+"""The program that DeepSpeed launches once for each slot."""

@@ -1,0 +1,87 @@
+"""Checkpoints on disk: `checkpoints/step-N/` with safetensors, JSON and, as the last file, a manifest of digests.
+
+A folder appears by one rename, and is believed only if every digest fits; so a torn one is passed over for the one
+before. Never pickle. Learning rate, data order and random numbers are functions of seed and step (see schedule.py,
+batches.py, loop.py), so the step is all there is to say about them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from safetensors.torch import load_file, save_file
+
+from qlora_trainer.files import new_folder, read_json, write_json
+from qlora_trainer.rank.state import State
+
+_TENSORS = "state.safetensors"
+_FACTS = "state.json"
+_MANIFEST = "manifest.json"
+
+
+class Checkpoint(NamedTuple):
+    """A complete checkpoint."""
+
+    folder: Path
+    step: int
+    """Optimizer steps done."""
+    facts: dict[str, Any]
+    """What `write_checkpoint` was given."""
+
+    def load(self) -> State:
+        """The tensors."""
+        return load_file(self.folder / _TENSORS)
+
+
+def write_checkpoint(checkpoints: Path, step: int, state: State, facts: dict[str, Any], keep: int) -> Path:
+    """Writes `step-N` and removes all but the `keep` newest.
+
+    Raises:
+        OSError: the disk is full, for example; then nothing of the new checkpoint is left.
+    """
+    target = checkpoints / f"step-{step}"
+    with new_folder(target) as folder:
+        save_file(state, folder / _TENSORS)
+        write_json(folder / _FACTS, {**facts, "step": step})
+        digests = {name: _sha256(folder / name) for name in (_TENSORS, _FACTS)}
+        write_json(folder / _MANIFEST, {"uid": facts["uid"], "attempt": facts["attempt"], "sha256": digests})
+    for _, folder in _folders(checkpoints)[keep:]:
+        shutil.rmtree(folder, ignore_errors=True)
+    return target
+
+
+def newest_checkpoint(checkpoints: Path, uid: str) -> Checkpoint | None:
+    """The newest complete checkpoint of the job, or None."""
+    for step, folder in _folders(checkpoints):
+        manifest = read_json(folder / _MANIFEST) or {}
+        facts = read_json(folder / _FACTS)
+        if facts is not None and manifest.get("uid") == uid and _is_whole(folder, manifest.get("sha256")):
+            return Checkpoint(folder, step, facts)
+    return None
+
+
+def _folders(checkpoints: Path) -> list[tuple[int, Path]]:
+    """(step, folder) of what looks like a checkpoint, the newest first."""
+    found = [
+        (int(folder.name.removeprefix("step-")), folder)
+        for folder in checkpoints.glob("step-*")
+        if folder.name.removeprefix("step-").isdigit()
+    ]
+    return sorted(found, reverse=True)
+
+
+def _is_whole(folder: Path, digests: Any) -> bool:
+    if not isinstance(digests, dict) or _TENSORS not in digests:
+        return False
+    try:
+        return all(_sha256(folder / Path(name).name) == digest for name, digest in digests.items())
+    except OSError:
+        return False
+
+
+def _sha256(file: Path) -> str:
+    with file.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()

@@ -1,0 +1,89 @@
+"""The training loop."""
+
+from __future__ import annotations
+
+import math
+import time
+from typing import Any
+
+import torch
+from deepspeed import comm
+
+from qlora_api.job_file import JobFile
+from qlora_api.reasons import Reason
+from qlora_trainer.errors import TrainerError
+from qlora_trainer.rank.batches import global_batch, micro_batches
+from qlora_trainer.rank.data import Dataset
+from qlora_trainer.rank.loss import collate, loss_sum
+from qlora_trainer.rank.progress import ProgressWriter
+from qlora_trainer.rank.saver import Saver
+from qlora_trainer.rank.schedule import learning_rate
+from qlora_trainer.rank.stop import StopSignal
+
+
+def train(
+    engine: Any, dataset: Dataset, job: JobFile, from_step: int, of: int, saver: Saver, progress: ProgressWriter,
+    stop: StopSignal,
+) -> bool:  # fmt: skip
+    """Trains from optimizer step `from_step` to `of`. Collective.
+
+    The loss is the mean over all learned tokens of the global batch. DeepSpeed averages the ranks' gradients, so each
+    micro-batch contributes its sum x world size / learned tokens, and the result depends neither on the world size nor
+    on how a rank's share is cut into micro-batches.
+
+    Returns:
+        Whether the last step was reached; False if the pods were asked to stop. A checkpoint is on disk either way.
+
+    Raises:
+        TrainerError: LossDiverged; or what a checkpoint ran into.
+    """
+    training = job.spec.training
+    rank, world_size = comm.get_rank(), comm.get_world_size()
+    share = training.global_batch_size // world_size
+    stop.is_training = True
+    stopped = False
+    for step in range(from_step, of):
+        begin = time.monotonic()
+        rate = learning_rate(step, of, training)
+        for group in engine.optimizer.param_groups:
+            group["lr"] = rate
+        batch = global_batch(step, len(dataset), training)
+        learned = int(dataset.targets[batch].sum())
+        portions = micro_batches(batch, rank, world_size, training.micro_batch_size)
+        total = torch.zeros((), dtype=torch.float64)
+        for number, rows in enumerate(portions):
+            position = step * training.global_batch_size + rank * share + number * training.micro_batch_size
+            torch.manual_seed(training.seed + position)  # dropout is a function of seed and position in the data
+            loss = loss_sum(engine, collate(dataset, rows, engine.device))
+            engine.backward(loss * (world_size / learned), scale_wrt_gas=False)
+            total += loss.detach().double().cpu()
+            if number < len(portions) - 1:
+                engine.step()
+        agreed = torch.stack([total, *_votes(stop.requested, saver.is_due)]).to(engine.device)
+        comm.all_reduce(agreed)
+        mean_loss = float(agreed[0]) / learned
+        if not math.isfinite(mean_loss):
+            raise TrainerError(
+                Reason.LOSS_DIVERGED,
+                f"the loss is {mean_loss} at step {step + 1}; write a smaller training.learningRate than "
+                f"{training.learning_rate:g}, or a larger warmupRatio",
+            )
+        engine.step()
+        norm = float(engine.get_global_grad_norm() or 0.0)
+        progress.step(step + 1, mean_loss, rate, norm, _tokens(dataset, batch), time.monotonic() - begin)
+        stopped, due = bool(agreed[1]), bool(agreed[2])
+        if stopped or due or step + 1 == of:
+            saver.save(engine, step + 1, mean_loss)
+        if stopped:
+            break
+    saver.wait()
+    return progress.progress.step == of
+
+
+def _votes(*votes: bool) -> list[torch.Tensor]:
+    """What a rank wants; summed over the ranks, anything but zero is a yes that all of them see at the same step."""
+    return [torch.tensor(float(vote), dtype=torch.float64) for vote in votes]
+
+
+def _tokens(dataset: Dataset, batch: list[int]) -> int:
+    return int((dataset.offsets[1:] - dataset.offsets[:-1])[batch].sum())

@@ -1,0 +1,75 @@
+"""The result: `adapter/`, as PEFT saves it, with a model card and where it comes from."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from qlora_api.job_file import JobFile
+from qlora_trainer.files import new_folder, read_json, write_json, write_text
+from qlora_trainer.sources import ResolvedSources
+
+ADAPTER = "adapter"
+_PROVENANCE = "provenance.json"
+
+
+def is_finished(output: Path, uid: str) -> bool:
+    """Whether the job with this UID has already written its adapter, which appears whole or not at all."""
+    provenance = read_json(output / ADAPTER / _PROVENANCE) or {}
+    return provenance.get("uid") == uid
+
+
+def finished_facts(output: Path) -> dict[str, Any]:
+    """What the provenance says about the training: step, loss, fromStep."""
+    facts: dict[str, Any] = (read_json(output / ADAPTER / _PROVENANCE) or {})["training"]
+    return facts
+
+
+def write_adapter(
+    model: Any, output: Path, job: JobFile, sources: ResolvedSources, dataset_sha256: str, training: dict[str, Any]
+) -> Path:
+    """Saves the adapter so that `PeftModel.from_pretrained` reads it; the folder appears by one rename."""
+    target = output / ADAPTER
+    with new_folder(target) as folder:
+        model.peft_config["default"].base_model_name_or_path = base_name(job)
+        model.save_pretrained(folder, save_embedding_layers=False)
+        write_text(folder / "README.md", model_card(job, training))
+        write_json(
+            folder / _PROVENANCE,
+            {
+                "uid": job.uid,
+                "attempt": job.attempt,
+                "base": {"source": job.spec.model.source, "revision": sources.model_revision},
+                "dataset": {"source": job.spec.dataset.source, "sha256": dataset_sha256},
+                "training": training,
+                "spec": job.spec.to_json(),
+            },
+        )
+    return target
+
+
+def base_name(job: JobFile) -> str:
+    """The base model's name on the hub, or its source as the job has it: never a path of the pod."""
+    return job.spec.model.source.removeprefix("hf://").rstrip("/")
+
+
+def model_card(job: JobFile, training: dict[str, Any]) -> str:
+    """A README in the form of the Hugging Face hub."""
+    spec = job.spec
+    return f"""---
+library_name: peft
+base_model: {base_name(job)}
+tags: [lora, qlora]
+---
+
+# {job.name}
+
+A LoRA adapter of `{base_name(job)}`: rank {spec.adapter.rank}, alpha {spec.adapter.alpha}, \
+targets {spec.adapter.targets}.
+
+Trained by qlora-operator on `{spec.dataset.source}` with a base of type {spec.quantization.type}: \
+{training["step"]} steps of {spec.training.global_batch_size} sequences, last loss {training["loss"]:.4f}.
+
+    base = AutoModelForCausalLM.from_pretrained("{base_name(job)}")
+    model = PeftModel.from_pretrained(base, "path/of/this/folder")
+"""

@@ -1,0 +1,89 @@
+"""Saves checkpoints while training goes on: the ranks stop only to gather the state, a thread of rank 0 writes it."""
+
+from __future__ import annotations
+
+import time
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any
+
+from deepspeed import comm
+
+from qlora_trainer import log
+from qlora_trainer.rank.checkpoint import write_checkpoint
+from qlora_trainer.rank.claim import Claim
+from qlora_trainer.rank.progress import ProgressWriter
+from qlora_trainer.rank.state import State, gather_state
+
+
+class Saver:
+    """The checkpoints of one attempt.
+
+    Args:
+        claim: the output folder.
+        rank: this rank; only rank 0 writes.
+        every: seconds between two checkpoints.
+        keep: checkpoints that are kept.
+        facts: what goes into the checkpoint beside the tensors.
+        progress: is told of each complete checkpoint.
+    """
+
+    def __init__(
+        self, claim: Claim, rank: int, every: float, keep: int, facts: dict[str, Any], progress: ProgressWriter
+    ) -> None:
+        self._claim = claim
+        self._is_writer = rank == 0
+        self._every = every
+        self._keep = keep
+        self._facts = facts
+        self._progress = progress
+        self._last = time.monotonic()
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="checkpoint")
+        self._writing: Future[None] | None = None
+
+    @property
+    def is_due(self) -> bool:
+        """Whether it is time for a checkpoint, as seen by rank 0; the others are told.
+
+        Raises:
+            TrainerError, OSError: writing the one before has failed.
+        """
+        if not self._is_writer or time.monotonic() - self._last < self._every:
+            return False
+        if self._writing is not None:
+            if not self._writing.done():
+                return False
+            self._writing.result()
+        return True
+
+    def save(self, engine: Any, step: int, loss: float) -> None:
+        """Gathers the state and begins to write it. Collective: every rank calls it at the same step."""
+        begin = time.monotonic()
+        state = gather_state(engine)
+        self._last = time.monotonic()
+        if self._is_writer:
+            self._finish_writing()
+            self._writing = self._thread.submit(self._write, step, loss, state, self._last - begin)
+
+    def wait(self) -> None:
+        """Waits until the last checkpoint is on disk. Collective: no rank goes on before.
+
+        Raises:
+            TrainerError, OSError: writing it has failed.
+        """
+        self._finish_writing()
+        comm.barrier()
+
+    def _finish_writing(self) -> None:
+        if self._writing is not None:
+            self._writing.result()
+            self._writing = None
+
+    def _write(self, step: int, loss: float, state: State, stall: float) -> None:
+        begin = time.monotonic()
+        self._claim.check()
+        facts = {**self._facts, "loss": loss}
+        write_checkpoint(self._claim.output / "checkpoints", step, state, facts, self._keep)
+        self._progress.checkpoint(step)
+        log.event(
+            "checkpoint", step=step, stall_seconds=round(stall, 3), write_seconds=round(time.monotonic() - begin, 3)
+        )

@@ -1,0 +1,37 @@
+"""Where model, dataset and output lie in this pod: what `fetch` hands to the ranks."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from qlora_api import sources
+from qlora_api.base import ApiModel
+from qlora_trainer.files import write_text
+from qlora_trainer.paths import PodPaths
+
+
+class ResolvedSources(ApiModel):
+    """Local paths, all of them absolute."""
+
+    model: str
+    """Folder with config.json, a tokenizer and safetensors."""
+    model_revision: str | None = None
+    """Commit of a model from the hub."""
+    dataset: list[str]
+    """The .jsonl files in the order in which they are read."""
+    output: str
+    """Folder of the adapter, the checkpoints and the log."""
+
+    def write(self, paths: PodPaths) -> None:
+        """Writes the file for the ranks."""
+        write_text(paths.sources, self.model_dump_json(by_alias=True, indent=2))
+
+    @classmethod
+    def read(cls, paths: PodPaths) -> ResolvedSources:
+        """Reads what `fetch` has written."""
+        return cls.model_validate_json(paths.sources.read_bytes())
+
+
+def mounted(paths: PodPaths, source: str) -> Path:
+    """The local path of a `pvc://` source."""
+    return paths.at(sources.parse(source).mounted_path)
