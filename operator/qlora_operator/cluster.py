@@ -76,6 +76,11 @@ class Cluster:
         """Creates an object and returns it as stored."""
         return await self._request("POST", kind, kind.path(body["metadata"]["namespace"]), body=body)
 
+    async def replace(self, kind: Kind, body: JsonObject) -> JsonObject:
+        """Replaces an object; a resource version in `body` that is not the newest is a 409."""
+        path = kind.path(body["metadata"]["namespace"], body["metadata"]["name"])
+        return await self._request("PUT", kind, path, body=body)
+
     async def get(self, kind: Kind, namespace: str | None, name: str) -> JsonObject | None:
         """Reads an object, or None if there is none."""
         try:

@@ -68,7 +68,9 @@ class Controller:
             self.queue.add(key)
 
     def health(self) -> str | None:
-        """What is wrong with this operator, or None."""
+        """What is wrong with this operator, or None. A standby has nothing to be late with."""
+        if not self._tasks:
+            return None
         limit = 3 * self._settings.resync_interval
         if self.queue.oldest_age() > 60:
             return f"a job has been waiting for {self.queue.oldest_age():.0f} s to be looked at"

@@ -43,7 +43,7 @@ async def serve(controller: Controller, port: int) -> web.AppRunner:
     REGISTRY.register(ControllerCollector(controller))
     application = web.Application()
     application.add_routes([web.get("/healthz", healthz), web.get("/metrics", metrics)])
-    runner = web.AppRunner(application, access_log=None)
+    runner = web.AppRunner(application, access_log=None, shutdown_timeout=1)
     await runner.setup()
     await web.TCPSite(runner, "0.0.0.0", port).start()  # noqa: S104
     return runner

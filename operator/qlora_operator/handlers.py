@@ -9,38 +9,29 @@ from __future__ import annotations
 from typing import Any
 
 import kopf
-from aiohttp import web
 
 from qlora_api import names
 from qlora_operator.controller import Controller
-from qlora_operator.endpoints import serve
-from qlora_operator.settings import Settings
 from qlora_operator.views import KINDS, QLORA_JOB, Kind
 
 
-def build_registry(settings: Settings) -> kopf.OperatorRegistry:
+def build_registry(controller: Controller) -> kopf.OperatorRegistry:
     """A registry with all handlers, bound to one controller."""
     registry = kopf.OperatorRegistry()
-    controller = Controller(settings)
-    runners: list[web.AppRunner] = []
 
     @kopf.on.startup(registry=registry)
     async def startup(settings: kopf.OperatorSettings, **_: Any) -> None:
         configure_kopf(settings)
         await controller.start()
-        runners.append(await serve(controller, port))
 
     @kopf.on.cleanup(registry=registry)
     async def cleanup(**_: Any) -> None:
-        for runner in runners:
-            await runner.cleanup()
         await controller.stop()
 
     @kopf.on.login(registry=registry)
     async def login(**arguments: Any) -> Any:
         return kopf.login_with_service_account(**arguments) or kopf.login_with_kubeconfig(**arguments)
 
-    port = settings.port
     for kind in KINDS:
         _watch(registry, controller, kind)
     return registry

@@ -6,19 +6,19 @@ from datetime import datetime
 
 from pydantic import ValidationError
 
-from qlora_api import names, report
+from qlora_api import names
 from qlora_api.spec import QLoRAJobSpec
 from qlora_api.status import QLoRAJobStatus
 from qlora_operator.builders import PodDefaults
 from qlora_operator.cache import Cache
-from qlora_operator.plan import Observation
+from qlora_operator.plan import Heard, Observation
 from qlora_operator.views import Key, PodView
 
 
 def observe(
     cache: Cache,
     key: Key,
-    progress: report.Progress | None,
+    heard: Heard | None,
     defaults: PodDefaults,
     now: datetime,
     lost_nodes: frozenset[str] = frozenset(),
@@ -51,7 +51,7 @@ def observe(
         ),
         lost_nodes=lost_nodes,
         existing=cache.children(key, uid),
-        progress=progress if progress is not None and progress.attempt == attempt else None,
+        heard=heard if heard is not None and heard.progress.attempt == attempt else None,
         defaults=defaults,
         now=now,
     )

@@ -15,6 +15,7 @@ import aiohttp
 
 from qlora_api import names, report
 from qlora_operator.metrics import PROGRESS_POLLS
+from qlora_operator.plan import Heard
 from qlora_operator.views import Key
 
 log = logging.getLogger(__name__)
@@ -24,6 +25,10 @@ IDLE = 0.2
 UNREACHABLE_BACKOFF = 4.0
 
 
+SILENCE_WORTH_TELLING = 30.0
+"""Seconds without a step from which on each answer makes the job looked at."""
+
+
 @dataclass
 class _Target:
     uid: str
@@ -31,6 +36,24 @@ class _Target:
     address: str
     due: float
     latest: report.Progress | None = None
+    answered_at: float = 0.0
+    moved_at: float = 0.0
+    step_seconds: float | None = None
+
+    def take(self, progress: report.Progress, now: float) -> bool:
+        """Keeps an answer; returns whether it says anything new."""
+        before, self.latest = self.latest, progress
+        self.answered_at = now
+        if before is None or (before.step, before.state) != (progress.step, progress.state):
+            if before is not None and progress.step > before.step:
+                self.step_seconds = (now - self.moved_at) / (progress.step - before.step)
+            self.moved_at = now
+        volatile = {"updated"}
+        return before is None or before.model_dump(exclude=volatile) != progress.model_dump(exclude=volatile)
+
+    @property
+    def silence(self) -> float:
+        return self.answered_at - self.moved_at
 
 
 class ProgressPoller:
@@ -58,10 +81,12 @@ class ProgressPoller:
         """Asks it no more."""
         self._targets.pop(key, None)
 
-    def latest(self, key: Key) -> report.Progress | None:
+    def heard(self, key: Key) -> Heard | None:
         """What the job's first pod last told."""
         target = self._targets.get(key)
-        return target.latest if target else None
+        if target is None or target.latest is None:
+            return None
+        return Heard(target.latest, target.silence, target.step_seconds)
 
     async def run(self) -> None:
         """Asks one pod after another, the longest due first, for ever."""
@@ -99,11 +124,8 @@ class ProgressPoller:
         PROGRESS_POLLS.labels(result=result).inc()
         if progress is None or (progress.uid, progress.attempt) != (target.uid, target.attempt):
             return
-        changed = target.latest is None or progress.model_dump(exclude={"updated"}) != target.latest.model_dump(
-            exclude={"updated"}
-        )
-        target.latest = progress
-        if changed and self._targets.get(key) is target:
+        is_news = target.take(progress, time.monotonic())
+        if self._targets.get(key) is target and (is_news or target.silence > SILENCE_WORTH_TELLING):
             self._on_news(key)
 
 

@@ -53,7 +53,7 @@ class Reconciler:
         """
         silent = silent_nodes(self._cache, key)
         lost = await self._nodes.lost(silent)
-        observation = observe(self._cache, key, self._poller.latest(key), self._defaults, self._clock(), lost)
+        observation = observe(self._cache, key, self._poller.heard(key), self._defaults, self._clock(), lost)
         if observation is None:
             self._poller.forget(key)
             return None

@@ -26,6 +26,8 @@ class Settings:
     """Time between two complete lists of what is watched."""
     termination_grace_period: int
     """Time between SIGTERM and SIGKILL of a trainer pod."""
+    lease_namespace: str | None
+    """Namespace of the Lease that picks the working replica; None for a single replica."""
     port: int
     """Port of /healthz and /metrics."""
     log_format: str
@@ -56,6 +58,7 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> Settings:
     )
     parser.add_argument("--resync-interval", type=float, default=300.0, help="seconds between two complete lists")
     parser.add_argument("--termination-grace-period", type=int, default=60, help="seconds a trainer has to stop")
+    parser.add_argument("--lease-namespace", help="namespace of the Lease, for more than one replica")
     parser.add_argument("--port", type=int, default=8080, help="of /healthz and /metrics")
     parser.add_argument("--log-format", default="json", choices=("json", "plain"))
     parser.add_argument("--verbose", action="store_true", help="log every decision")
@@ -72,6 +75,7 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> Settings:
         progress_budget=options.progress_budget,
         resync_interval=options.resync_interval,
         termination_grace_period=options.termination_grace_period,
+        lease_namespace=options.lease_namespace,
         port=options.port,
         log_format=options.log_format,
         verbose=options.verbose,

@@ -242,6 +242,7 @@ CONFIG_MAP = Kind("ConfigMap", "", "v1", "configmaps", child_view)
 JOB = Kind("Job", "batch", "v1", "jobs", job_view)
 POD = Kind("Pod", "", "v1", "pods", pod_view)
 
+LEASE = Kind("Lease", "coordination.k8s.io", "v1", "leases", child_view)
 NODE = Kind("Node", "", "v1", "nodes", child_view)
 
 KINDS = (QLORA_JOB, SERVICE, CONFIG_MAP, JOB, POD)

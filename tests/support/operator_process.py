@@ -40,6 +40,15 @@ class Operator:
             == 0
         )
 
+    @property
+    def pid(self) -> int:
+        assert self.process is not None
+        return self.process.pid
+
+    def kill(self) -> None:
+        assert self.process is not None
+        self.process.kill()
+
     def stop(self) -> None:
         if self.process is not None:
             self.process.stop()

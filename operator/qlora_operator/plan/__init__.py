@@ -21,13 +21,14 @@ from qlora_operator.plan.end import end_failed_attempt
 from qlora_operator.plan.finished import clean_up_finished
 from qlora_operator.plan.restart import restart_ended_attempt
 from qlora_operator.plan.run import follow_pods
+from qlora_operator.plan.stall import restart_stalled_attempt
 from qlora_operator.plan.start import start_attempt
 from qlora_operator.plan.status import compose_status, notes_of_transition
 from qlora_operator.plan.succeed import succeed_with_output
 from qlora_operator.plan.suspend import suspend_job
-from qlora_operator.plan.types import Decision, EventNote, Observation, Plan
+from qlora_operator.plan.types import Decision, EventNote, Heard, Observation, Plan
 
-__all__ = ["Decision", "EventNote", "Observation", "Plan", "make_plan", "plan_problem"]
+__all__ = ["Decision", "EventNote", "Heard", "Observation", "Plan", "make_plan", "plan_problem"]
 
 POLICIES = (
     refuse_invalid_spec,
@@ -35,6 +36,7 @@ POLICIES = (
     fail_after_deadline,
     suspend_job,
     end_failed_attempt,
+    restart_stalled_attempt,
     restart_ended_attempt,
     start_attempt,
     fail_after_start_deadline,

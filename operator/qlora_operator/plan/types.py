@@ -14,6 +14,17 @@ from qlora_operator.views import JobView, PodView, ResourceView
 
 
 @dataclass(frozen=True)
+class Heard:
+    """What a pod last told, and for how long it has been telling the same."""
+
+    progress: report.Progress
+    silence: float
+    """Seconds, between two answers, in which no step was done: a pod that does not answer is not silent."""
+    step_seconds: float | None
+    """Measured time of a step."""
+
+
+@dataclass(frozen=True)
 class Observation:
     """A job as it is now, at its current attempt."""
 
@@ -36,7 +47,7 @@ class Observation:
     """Nodes of these pods that do not answer."""
     existing: frozenset[tuple[str, str]]
     """Kind and name of the children that exist."""
-    progress: report.Progress | None
+    heard: Heard | None
     """What the pod of completion index 0 last told."""
     defaults: PodDefaults
     now: datetime
@@ -65,6 +76,11 @@ class Observation:
     def live_jobs(self) -> tuple[JobView, ...]:
         """Jobs that have pods, or would create some."""
         return tuple(job for job in self.jobs if not (job.failing or job.complete or job.metadata.deleting))
+
+    @property
+    def progress(self) -> report.Progress | None:
+        """The figures that the pod of completion index 0 last told."""
+        return self.heard.progress if self.heard else None
 
     @property
     def first_pod(self) -> PodView | None:

@@ -10,7 +10,7 @@ from qlora_api import names, report
 from qlora_operator.builders import PodDefaults
 from qlora_operator.cache import Cache
 from qlora_operator.observe import observe
-from qlora_operator.plan import Plan, make_plan
+from qlora_operator.plan import Heard, Plan, make_plan
 from qlora_operator.views import KIND_BY_NAME, POD, QLORA_JOB
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
@@ -27,7 +27,7 @@ def plan(*objects: Body, status: Body | None = None, progress: report.Progress |
     for body in objects:
         kind = KIND_BY_NAME[body["kind"]]
         cache.put(kind, kind.view(body))
-    observation = observe(cache, KEY, progress, DEFAULTS, NOW)
+    observation = observe(cache, KEY, progress and Heard(progress, silence=0, step_seconds=1), DEFAULTS, NOW)
     assert observation is not None
     return make_plan(observation)
 

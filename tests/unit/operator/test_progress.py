@@ -51,9 +51,9 @@ async def test_a_pod_is_asked_and_its_answer_kept() -> None:
     async with pod("127.0.3.1", answer()), polling() as (poller, news):
         poller.watch(KEY, "uid", 1, "127.0.3.1")
         await asyncio.sleep(0.5)
-        latest = poller.latest(KEY)
-        assert latest is not None
-        assert (latest.step, latest.of) == (3, 9)
+        heard = poller.heard(KEY)
+        assert heard is not None
+        assert (heard.progress.step, heard.progress.of) == (3, 9)
         assert news == [KEY], "the same answer again is no news"
 
 
@@ -62,7 +62,7 @@ async def test_an_answer_of_another_job_or_attempt_is_not_taken() -> None:
         poller.watch(KEY, "uid", 1, "127.0.3.2")
         poller.watch(("default", "second"), "uid", 1, "127.0.3.3")
         await asyncio.sleep(0.5)
-        assert poller.latest(KEY) is None
+        assert poller.heard(KEY) is None
         assert news == []
 
 
@@ -100,3 +100,16 @@ async def test_a_pod_that_does_not_answer_holds_up_no_other() -> None:
         poller.watch(KEY, "uid", 1, "127.0.3.8")
         await asyncio.sleep(0.6)
         assert news == [KEY]
+
+
+async def test_silence_is_the_time_in_which_answers_stay_the_same() -> None:
+    async with pod("127.0.3.10", answer()), polling() as (poller, _):
+        poller.watch(KEY, "uid", 1, "127.0.3.10")
+        await asyncio.sleep(0.6)
+        heard = poller.heard(KEY)
+    assert heard is not None
+    assert 0.3 < heard.silence < 0.7
+    async with polling() as (poller, _):
+        poller.watch(KEY, "uid", 1, "127.0.3.10")
+        await asyncio.sleep(0.3)
+        assert poller.heard(KEY) is None, "a pod that does not answer is not silent"

@@ -13,7 +13,7 @@ from qlora_api.reasons import POLICIES, Reason, Retry
 from qlora_operator.builders import PodDefaults
 from qlora_operator.cache import Cache
 from qlora_operator.observe import observe
-from qlora_operator.plan import Plan, make_plan
+from qlora_operator.plan import Heard, Plan, make_plan
 from qlora_operator.plan.types import timestamp
 from qlora_operator.views import KIND_BY_NAME, QLORA_JOB
 
@@ -42,6 +42,8 @@ def plan(
     *objects: Body,
     lost_nodes: frozenset[str] = frozenset(),
     progress: report.Progress | None = None,
+    silence: float = 0,
+    step_seconds: float = 1,
     **spec: Any,
 ) -> Plan:
     cache = Cache()
@@ -49,7 +51,7 @@ def plan(
     for body in objects:
         kind = KIND_BY_NAME[body["kind"]]
         cache.put(kind, kind.view(body))
-    observation = observe(cache, KEY, progress, DEFAULTS, NOW, lost_nodes)
+    observation = observe(cache, KEY, progress and Heard(progress, silence, step_seconds), DEFAULTS, NOW, lost_nodes)
     assert observation is not None
     return make_plan(observation)
 
@@ -371,3 +373,26 @@ def test_a_finished_job_is_deleted_after_its_time_to_live() -> None:
     made = plan(DONE, *children(), runPolicy={"ttlAfterFinished": "90s"})
     assert made.decision is not None
     assert made.decision.delete_resource
+
+
+def follow(silence: float, step_seconds: float = 1, **progress: Any) -> Plan:
+    figures = told(step=9, from_step=0).model_copy(update=progress)
+    objects = [*children(), batch_job_body(), pod_body(0), pod_body(1)]
+    return plan(RUNNING, *objects, progress=figures, silence=silence, step_seconds=step_seconds)
+
+
+def test_a_gang_that_hangs_is_restarted() -> None:
+    made = follow(silence=31)
+    record = made.status.attempts[-1]
+    assert (made.status.phase, record.reason, record.to_step) == ("Restarting", "Stalled", 9)
+    assert record.message == "no step for 31 s after step 9; a step took 1.0 s before"
+
+
+def test_slow_steps_get_ten_times_their_usual_time() -> None:
+    assert follow(silence=99, step_seconds=10).status.phase == "Running"
+    assert follow(silence=101, step_seconds=10).status.phase == "Restarting"
+
+
+@pytest.mark.parametrize("progress", [{"step": 0}, {"step": 60}, {"state": "Launching"}, {"step": 4, "from_step": 4}])
+def test_loading_and_writing_results_is_no_hang(progress: dict[str, Any]) -> None:
+    assert follow(silence=500, **progress).status.phase == "Running"
