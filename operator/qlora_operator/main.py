@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+
 import kopf
 
 from qlora_operator.handlers import build_registry
@@ -15,6 +17,8 @@ def main() -> None:
         verbose=settings.verbose,
         log_format=kopf.LogFormat.JSON if settings.log_format == "json" else kopf.LogFormat.PLAIN,
     )
+    if not settings.verbose:
+        logging.getLogger("kopf.objects").setLevel(logging.WARNING)  # a line for every event that was seen
     kopf.run(
         registry=build_registry(settings),
         standalone=True,
