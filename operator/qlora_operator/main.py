@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import socket
 from collections.abc import Callable, Coroutine
@@ -25,6 +26,8 @@ def main() -> None:
         verbose=settings.verbose,
         log_format=kopf.LogFormat.JSON if settings.log_format == "json" else kopf.LogFormat.PLAIN,
     )
+    if not settings.verbose:
+        logging.getLogger("kopf.objects").setLevel(logging.WARNING)  # a line for every event that was seen
     uvloop.run(run(settings))
 
 

@@ -16,9 +16,8 @@ def ask(model: Path, adapter: Path, questions: list[str], max_new_tokens: int) -
 
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     tokenizer = AutoTokenizer.from_pretrained(model, local_files_only=True)
-    base = AutoModelForCausalLM.from_pretrained(
-        model, dtype=torch.bfloat16, use_safetensors=True, local_files_only=True
-    )
+    dtype = torch.bfloat16 if device.type == "cuda" else torch.float32  # most CPUs are very slow at bfloat16
+    base = AutoModelForCausalLM.from_pretrained(model, dtype=dtype, use_safetensors=True, local_files_only=True)
     adapted = PeftModel.from_pretrained(base, adapter).to(device).eval()
     for question in questions:
         with adapted.disable_adapter():

@@ -40,11 +40,11 @@ def fetch_from_hub(source: str, kind: str, revision: str | None, folder: Path) -
             repository, repo_type=kind, revision=commit, local_dir=folder, allow_patterns=_PATTERNS[kind]
         )
     except Exception as error:
-        raise _explained(error, source, kind, revision) from error
+        raise explain(error, source, kind, revision) from error
     return folder, commit
 
 
-def _explained(error: Exception, source: str, kind: str, revision: str | None) -> TrainerError:
+def explain(error: Exception, source: str, kind: str, revision: str | None) -> TrainerError:
     """The failure of a download with a reason and a sentence."""
     from huggingface_hub.errors import GatedRepoError, HfHubHTTPError, RepositoryNotFoundError, RevisionNotFoundError
 

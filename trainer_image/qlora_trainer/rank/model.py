@@ -45,7 +45,7 @@ def load_base(folder: str, spec: QLoRAJobSpec, device: torch.device) -> Any:
     base = AutoModelForCausalLM.from_pretrained(
         folder,
         quantization_config=quantization_config(spec),
-        dtype=getattr(torch, spec.quantization.compute_dtype),
+        dtype=getattr(torch, spec.compute_dtype),
         device_map={"": device},
         use_safetensors=True,
         trust_remote_code=False,
@@ -75,7 +75,7 @@ def quantization_config(spec: QLoRAJobSpec) -> BitsAndBytesConfig | None:
         load_in_4bit=True,
         bnb_4bit_quant_type=spec.quantization.type,
         bnb_4bit_use_double_quant=True if double_quant is None else double_quant,
-        bnb_4bit_compute_dtype=getattr(torch, spec.quantization.compute_dtype),
+        bnb_4bit_compute_dtype=getattr(torch, spec.compute_dtype),
     )
 
 

@@ -84,7 +84,7 @@ def _template(tokenizer: Tokenizer) -> str:
 
 
 def assistant_spans(messages: list[dict[str, str]], text: str, render: Callable[..., str]) -> list[Span]:
-    """Where the assistant speaks in `text`, the rendered chat: from the end of the generation prompt to the end of turn.
+    """Where the assistant speaks in `text`, the rendered chat: from the end of its prompt to the end of its turn.
 
     A turn is what rendering one message more adds to the rendered messages before it. Templates that render earlier
     turns differently from the last one break that; there the answer is looked up in the text, and what ends a turn

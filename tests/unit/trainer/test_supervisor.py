@@ -1,0 +1,96 @@
+"""The supervisor with the real launcher and real ranks."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+
+import pytest
+
+from qlora_api.reasons import Reason
+from qlora_api.report import Progress
+from unit.trainer.pods import Gang
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(200)]
+
+LONG = {"maxSteps": 100_000, "epochs": 1000}
+
+
+def test_sigterm_reaches_all_ranks_at_once_and_the_run_resumes_exactly(gang: Gang) -> None:
+    steps = 400
+    (pod,) = gang.new_pods(slots=2, training={**LONG, "maxSteps": steps})
+    assert pod.fetch() == 0
+    pod.start()
+    pod.wait_for_step(3)
+
+    progress = Progress.model_validate_json(pod.get("/status"))
+    assert (progress.state, progress.of) == ("Training", steps)
+    assert b"qlora_trainer_loss " in pod.get("/metrics")
+    assert pod.get("/healthz") == b"ok\n"
+
+    pod.process.send_signal(signal.SIGTERM)
+    assert pod.wait(30) == 143
+    assert [event["processes"] for event in pod.events("asked_to_stop")] == [2]
+    stopped = pod.termination()
+    assert stopped.reason == Reason.STOPPED
+    assert stopped.step is not None
+    assert 3 <= stopped.step < steps
+    assert (gang.output / f"checkpoints/step-{stopped.step}/manifest.json").exists()
+    assert pod.ranks() == []
+
+    before = gang.losses()
+    (again,) = gang.new_pods(
+        slots=2, attempt=2, training={**LONG, "maxSteps": stopped.step + 2, "schedule": "constant"}
+    )
+    assert again.fetch() == 0
+    again.start()
+    assert again.wait() == 0, again.log()[-3000:]
+    resumed = again.termination()
+    assert resumed.from_step == stopped.step
+    assert list(gang.losses()) == [*before, stopped.step + 1, stopped.step + 2]
+
+    adapter = (gang.output / "adapter/adapter_model.safetensors").stat().st_mtime_ns
+    (third,) = gang.new_pods(slots=1, attempt=3, training={**LONG, "maxSteps": stopped.step + 2})
+    assert third.fetch() == 0
+    third.start()
+    assert third.wait() == 0
+    assert third.events("already_finished")
+    assert third.termination().step == stopped.step + 2
+    assert (gang.output / "adapter/adapter_model.safetensors").stat().st_mtime_ns == adapter
+
+
+def test_a_killed_rank_is_named(gang: Gang) -> None:
+    (pod,) = gang.new_pods(slots=2, training=LONG)
+    assert pod.fetch() == 0
+    pod.start()
+    pod.wait_for_step(1)
+    victim = next(pid for pid in pod.ranks() if b"\0RANK=1\0" in _environment(pid))
+    os.kill(victim, signal.SIGKILL)
+    assert pod.wait(40) == 1
+    termination = pod.termination()
+    assert termination.rank == 1
+    assert termination.reason in (Reason.HOST_OUT_OF_MEMORY, Reason.TRAINER_FAILED)
+    assert "rank 1 was killed" in termination.message
+    assert pod.ranks() == []
+
+
+def test_a_killed_launcher_is_no_success_and_leaves_no_rank_behind(gang: Gang) -> None:
+    """`deepspeed` exits with 0 when its child is killed."""
+    (pod,) = gang.new_pods(training=LONG)
+    assert pod.fetch() == 0
+    pod.start()
+    pod.wait_for_step(1)
+    os.kill(pod.launcher(), signal.SIGKILL)
+    assert pod.wait(40) == 1
+    termination = pod.termination()
+    assert termination.reason == Reason.LAUNCHER_VANISHED
+    assert "exit code 0" in termination.message
+    assert pod.ranks() == []
+    checkpoint = gang.output / f"checkpoints/step-{termination.step}/manifest.json"
+    assert json.loads(checkpoint.read_text())["attempt"] == 1
+
+
+def _environment(pid: int) -> bytes:
+    with open(f"/proc/{pid}/environ", "rb") as file:
+        return b"\0" + file.read()
