@@ -25,7 +25,7 @@ IMMUTABLE_FIELDS = (
 )
 """Fields of `spec` that cannot change once the job has started."""
 
-MUTABLE_FIELDS = ("runPolicy", "queueName")
+MUTABLE_FIELDS = ("runPolicy",)
 """The others."""
 
 

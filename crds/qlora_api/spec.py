@@ -302,8 +302,6 @@ class QLoRAJobSpec(ApiModel):
     """How often the training state is saved."""
     run_policy: RunPolicySpec = RunPolicySpec()
     """How the job is run, stopped and cleaned up."""
-    queue_name: ObjectName | None = None
-    """Kueue queue of this namespace that decides when the job starts."""
 
     @property
     def compute_dtype(self) -> str:

@@ -103,7 +103,7 @@ def test_a_failed_pod_fails_the_job_with_its_own_words(
 
 
 def test_a_container_without_last_words_is_told_by_its_exit(driver: JobDriver) -> None:
-    driver.apply(job_body())
+    driver.apply(job_body(runPolicy={"maxRestarts": 0}))
     pods = driver.wait_for_pods("job", 2)
     driver.end_pod(pods[0], exit_code=137, reason="OOMKilled")
     status = driver.wait_for_phase("job", "Failed")

@@ -14,9 +14,11 @@ def test_a_restarted_operator_writes_nothing_for_a_settled_job(operator: Operato
     driver.wait_for_phase("job", "Running")
     operator.stop()
     before = len(read_audit_log(driver.cluster.audit_log, OPERATOR))
+    status = driver.status("job")
     operator.start()
     requests = read_audit_log(driver.cluster.audit_log, OPERATOR)[before:]
-    assert [request for request in requests if request.is_write] == []
+    assert driver.status("job") == status
+    assert [request for request in requests if request.is_write and request.namespace == driver.namespace] == []
     assert [request for request in requests if request.code == 403] == []
 
 
