@@ -11,6 +11,10 @@ from qlora_operator.cluster import ApiError, Cluster
 from qlora_operator.views import JOB, KIND_BY_NAME, Metadata
 
 
+NAMESPACE_TERMINATING = "NamespaceTerminating"
+"""The job is going away with its namespace; there is nobody left to tell."""
+
+
 @dataclass(frozen=True)
 class Problem:
     """Why a child cannot exist as it should."""
@@ -41,6 +45,13 @@ async def create_children(cluster: Cluster, cache: Cache, manifests: tuple[Manif
     return problem
 
 
+def _refusal(message: str) -> str:
+    """One word for the API server's sentence."""
+    if "exceeded quota" in message:
+        return "QuotaExceeded"
+    return NAMESPACE_TERMINATING if "because it is being terminated" in message else "ChildRefused"
+
+
 async def _create(cluster: Cluster, cache: Cache, manifest: Manifest) -> Metadata | Problem:
     kind = KIND_BY_NAME[manifest["kind"]]
     metadata = manifest["metadata"]
@@ -48,7 +59,7 @@ async def _create(cluster: Cluster, cache: Cache, manifest: Manifest) -> Metadat
         body = await cluster.create(kind, manifest)
     except ApiError as error:
         if error.is_refusal:
-            return Problem("QuotaExceeded" if "exceeded quota" in error.message else "ChildRefused", error.message)
+            return Problem(_refusal(error.message), error.message)
         if error.status != 409:
             raise
         found = await cluster.get(kind, metadata["namespace"], metadata["name"])

@@ -16,4 +16,6 @@ RECONCILE_SECONDS = Histogram(
 )
 RECONCILE_ERRORS = Counter("qlora_operator_reconcile_errors", "Looks at a job that ended in an error.")
 PROGRESS_POLLS = Counter("qlora_operator_progress_polls", "Questions to pods about their progress.", ["result"])
+RESTARTS = Counter("qlora_operator_restarts", "Attempts that ended and are followed by another.", ["reason"])
+LOST_STEPS = Counter("qlora_operator_lost_steps", "Optimizer steps that had to be done again.", ["reason"])
 JOBS_FINISHED = Counter("qlora_operator_jobs_finished", "Jobs that ended.", ["phase", "reason"])

@@ -7,13 +7,13 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 
 from qlora_api.status import Phase
-from qlora_operator.apply import create_children
+from qlora_operator.apply import NAMESPACE_TERMINATING, create_children
 from qlora_operator.builders import PodDefaults
 from qlora_operator.cache import Cache
 from qlora_operator.cluster import ApiError, Cluster
 from qlora_operator.events import build_event
 from qlora_operator.merge_patch import merge_patch
-from qlora_operator.metrics import JOBS_FINISHED
+from qlora_operator.metrics import JOBS_FINISHED, LOST_STEPS, RESTARTS
 from qlora_operator.nodes import Nodes
 from qlora_operator.observe import observe, silent_nodes
 from qlora_operator.plan import Decision, Observation, Plan, make_plan, plan_problem
@@ -72,6 +72,8 @@ class Reconciler:
         problem = await create_children(self._cluster, self._cache, plan.create)
         if problem is None:
             return plan
+        if problem.reason == NAMESPACE_TERMINATING:
+            return Plan(decision=None, status=observation.status)
         phase = Phase(observation.status.phase or Phase.PENDING)
         refusal = Decision(phase, problem.reason, problem.message, accepted=False, requeue_after=PROBLEM_RETRY)
         return plan_problem(observation, refusal)
@@ -111,6 +113,7 @@ class Reconciler:
         self._cache.put(QLORA_JOB, resource_view(written))
         if plan.status.phase != observation.status.phase:
             _log_phase(observation, plan)
+        _count(observation, plan)
         return True
 
     async def _post_events(self, observation: Observation, plan: Plan) -> None:
@@ -133,16 +136,23 @@ def _sooner(*times: float | None) -> float | None:
 
 def _log_phase(observation: Observation, plan: Plan) -> None:
     namespace, name = observation.resource.key
-    status = plan.status
-    failed = status.condition("Failed")
-    reason = failed.reason if failed else ""
+    phase = plan.status.phase
+    told = plan.status.condition("Failed") or plan.status.condition("Running")
+    why = f": {told.reason}: {told.message}" if told and phase in (Phase.FAILED, Phase.RESTARTING) else ""
     log.info(
-        "job %s/%s is %s%s",
-        namespace,
-        name,
-        status.phase,
-        f": {reason}: {failed.message}" if failed else "",
-        extra={"namespace": namespace, "job": name, "phase": status.phase},
+        "job %s/%s is %s%s", namespace, name, phase, why, extra={"namespace": namespace, "job": name, "phase": phase}
     )
-    if status.is_final:
-        JOBS_FINISHED.labels(phase=status.phase, reason=reason).inc()
+
+
+def _count(observation: Observation, plan: Plan) -> None:
+    """Brings the metrics up to date with a status that has just been written."""
+    before, after = observation.status, plan.status
+    if after.phase != before.phase and after.is_final:
+        failed = after.condition("Failed")
+        JOBS_FINISHED.labels(phase=after.phase, reason=failed.reason if failed else "").inc()
+    if after.phase == Phase.RESTARTING and before.phase != Phase.RESTARTING:
+        RESTARTS.labels(reason=after.attempts[-1].reason).inc()
+    known = {attempt.number for attempt in before.attempts if attempt.lost_steps is not None}
+    for attempt in after.attempts:
+        if attempt.lost_steps is not None and attempt.number not in known:
+            LOST_STEPS.labels(reason=attempt.reason).inc(attempt.lost_steps)
