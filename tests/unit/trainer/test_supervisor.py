@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import time
 from pathlib import Path
 
 import pytest
@@ -59,6 +60,20 @@ def test_sigterm_reaches_all_ranks_at_once_and_the_run_resumes_exactly(gang: Gan
     assert third.events("already_finished")
     assert third.termination().step == stopped.step + 2
     assert (gang.output / "adapter/adapter_model.safetensors").stat().st_mtime_ns == adapter
+
+
+def test_sigterm_while_the_ranks_are_starting_ends_them_at_once(gang: Gang) -> None:
+    (pod,) = gang.new_pods(slots=2, training=LONG)
+    assert pod.fetch() == 0
+    pod.start()
+    deadline = time.monotonic() + 60
+    while len(pod.ranks()) < 2 and time.monotonic() < deadline:
+        time.sleep(0.05)
+    pod.process.send_signal(signal.SIGTERM)
+    assert pod.wait(20) == 143
+    assert pod.termination().reason == Reason.STOPPED
+    assert pod.ranks() == []
+    assert not (gang.output / "checkpoints").exists()
 
 
 def test_a_killed_rank_is_named_and_the_other_pod_says_that_it_only_lost_its_peer(gang: Gang) -> None:
