@@ -14,5 +14,8 @@ class TrainerError(Exception):
         self.message = message
 
 
-class StopRequested(Exception):  # noqa: N818 - a request, not an error
-    """The pod was asked to stop before training had begun, so there is nothing to save."""
+class StopRequested(BaseException):
+    """The pod was asked to stop before training had begun, so there is nothing to save.
+
+    No Exception: it can come up anywhere, also within libraries that catch all of those.
+    """

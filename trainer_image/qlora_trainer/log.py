@@ -24,13 +24,11 @@ def _process_start() -> float:
 _START = _process_start()
 
 
-def event(name: str, **fields: Any) -> str:
-    """Prints one event, and returns the line."""
+def event(name: str, **fields: Any) -> None:
+    """Prints one event."""
     record = {"event": name, "elapsed_seconds": round(time.time() - _START, 2), **fields}
-    line = json.dumps(record, ensure_ascii=False) + "\n"
-    sys.stdout.write(line)
+    sys.stdout.write(json.dumps(record, ensure_ascii=False) + "\n")
     sys.stdout.flush()
-    return line
 
 
 @contextmanager

@@ -155,6 +155,20 @@ def test_a_missing_file_of_an_index_is_named(files: Gang, model: Path) -> None:
     assert "model-00001-of-00002.safetensors: No such file" in fault(files).message
 
 
+def test_weights_that_only_their_owner_may_read_are_told(
+    files: Gang, model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As save_pretrained writes them: mode 0600, while the trainer runs as a user of its own."""
+
+    def denied(file: Path, *_: object) -> None:
+        raise PermissionError(13, "Permission denied", str(file))
+
+    monkeypatch.setattr("qlora_trainer.fetch.weights.read_shapes", denied)
+    message = fault(files).message
+    assert "model.safetensors is not readable for uid" in message
+    assert "chmod a+r" in message
+
+
 def test_code_of_the_model_is_refused(files: Gang, model: Path) -> None:
     (model / "config.json").write_text('{"model_type": "my-own", "auto_map": {"AutoModel": "modeling.Mine"}}')
     assert "own code (auto_map), which is never run" in fault(files).message

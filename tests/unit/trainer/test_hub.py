@@ -3,6 +3,11 @@
 from __future__ import annotations
 
 import errno
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
 
 import httpx
 import pytest
@@ -10,6 +15,7 @@ from huggingface_hub.errors import GatedRepoError, HfHubHTTPError, RepositoryNot
 
 from qlora_api.reasons import Reason
 from qlora_trainer.fetch.hub import explain
+from unit.trainer.fake_hub import COMMIT, FakeHub
 
 
 def answer(kind: type[HfHubHTTPError], status: int) -> HfHubHTTPError:
@@ -33,3 +39,46 @@ def test_a_failed_download_has_a_reason(error: Exception, reason: Reason, words:
     assert explained.reason == reason
     assert explained.message.startswith("model.source hf://org/name: ")
     assert words in explained.message
+
+
+@pytest.fixture
+def hub(tmp_path: Path) -> Iterator[FakeHub]:
+    folder = tmp_path / "hub"
+    folder.mkdir()
+    (folder / "config.json").write_text("{}")
+    (folder / "model.safetensors").write_text("weights")
+    (folder / "pytorch_model.bin").write_text("a pickle")
+    hub = FakeHub(folder, token="secret")
+    yield hub
+    hub.close()
+
+
+def fetch(hub: FakeHub, source: str, folder: Path, **variables: str) -> str:
+    """What `fetch_from_hub` returns or raises, in a process of its own: the hub's address is read at import."""
+    code = (
+        "import sys; from pathlib import Path; from qlora_trainer.errors import TrainerError;"
+        "from qlora_trainer.fetch.hub import fetch_from_hub\n"
+        f"try: print(fetch_from_hub({source!r}, 'model', None, Path({str(folder)!r}))[1])\n"
+        "except TrainerError as error: print(error.reason, error.message)"
+    )
+    clean = {key: value for key, value in os.environ.items() if not key.startswith("HF_")}
+    environment = {**clean, "HF_ENDPOINT": hub.address, "HF_HOME": str(folder.parent / "home"), **variables}
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
+    return done.stdout.strip().splitlines()[-1]
+
+
+def test_a_model_is_downloaded_at_one_commit_and_without_pickles(hub: FakeHub, tmp_path: Path) -> None:
+    folder = tmp_path / "work/model"
+    assert fetch(hub, "hf://org/name", folder, HF_TOKEN="secret") == COMMIT
+    assert sorted(file.name for file in folder.iterdir() if file.is_file()) == ["config.json", "model.safetensors"]
+    assert (folder / "model.safetensors").read_text() == "weights"
+    files = [line for line in hub.asked if "/resolve/" in line]
+    assert files
+    assert all(f"/resolve/{COMMIT}/" in line for line in files)
+
+
+@pytest.mark.parametrize(("source", "token"), [("hf://org/name", {}), ("hf://org/other", {"HF_TOKEN": "secret"})])
+def test_a_repository_that_is_not_open_is_told_by_reason(
+    hub: FakeHub, tmp_path: Path, source: str, token: dict[str, str]
+) -> None:
+    assert fetch(hub, source, tmp_path / "model", **token).startswith(f"ModelAccessDenied model.source {source}: ")

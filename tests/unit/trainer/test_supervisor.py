@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import signal
+import time
+from pathlib import Path
 
 import pytest
 
@@ -60,19 +62,35 @@ def test_sigterm_reaches_all_ranks_at_once_and_the_run_resumes_exactly(gang: Gan
     assert (gang.output / "adapter/adapter_model.safetensors").stat().st_mtime_ns == adapter
 
 
-def test_a_killed_rank_is_named(gang: Gang) -> None:
+def test_sigterm_while_the_ranks_are_starting_ends_them_at_once(gang: Gang) -> None:
     (pod,) = gang.new_pods(slots=2, training=LONG)
     assert pod.fetch() == 0
     pod.start()
-    pod.wait_for_step(1)
-    victim = next(pid for pid in pod.ranks() if b"\0RANK=1\0" in _environment(pid))
-    os.kill(victim, signal.SIGKILL)
-    assert pod.wait(40) == 1
-    termination = pod.termination()
-    assert termination.rank == 1
-    assert termination.reason in (Reason.HOST_OUT_OF_MEMORY, Reason.TRAINER_FAILED)
-    assert "rank 1 was killed" in termination.message
+    deadline = time.monotonic() + 60
+    while len(pod.ranks()) < 2 and time.monotonic() < deadline:
+        time.sleep(0.05)
+    pod.process.send_signal(signal.SIGTERM)
+    assert pod.wait(20) == 143
+    assert pod.termination().reason == Reason.STOPPED
     assert pod.ranks() == []
+    assert not (gang.output / "checkpoints").exists()
+
+
+def test_a_killed_rank_is_named_and_the_other_pod_says_that_it_only_lost_its_peer(gang: Gang) -> None:
+    pods = gang.new_pods(nodes=2, training=LONG)
+    for pod in pods:
+        assert pod.fetch() == 0
+        pod.start()
+    pods[0].wait_for_step(1)
+    (victim,) = pods[1].ranks()
+    os.kill(victim, signal.SIGKILL)
+    assert [pod.wait(40) for pod in pods] == [1, 1]
+    other, killed = (pod.termination() for pod in pods)
+    assert killed.rank == 1
+    assert killed.reason in (Reason.HOST_OUT_OF_MEMORY, Reason.TRAINER_FAILED)
+    assert "rank 1 was killed" in killed.message
+    assert (other.reason, other.rank, other.host) == (Reason.PEER_LOST, 0, "127.0.0.1")
+    assert [pod.ranks() for pod in pods] == [[], []]
 
 
 def test_a_killed_launcher_is_no_success_and_leaves_no_rank_behind(gang: Gang) -> None:
@@ -92,5 +110,4 @@ def test_a_killed_launcher_is_no_success_and_leaves_no_rank_behind(gang: Gang) -
 
 
 def _environment(pid: int) -> bytes:
-    with open(f"/proc/{pid}/environ", "rb") as file:
-        return b"\0" + file.read()
+    return b"\0" + Path(f"/proc/{pid}/environ").read_bytes()

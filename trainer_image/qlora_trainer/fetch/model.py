@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -79,6 +80,8 @@ def _weights_fault(source: str, folder: Path) -> str:
         return f"model.source {source}: {folder} has no *.safetensors; copy the model's weights there"
     try:
         shapes = read_folder_shapes(folder)
+    except PermissionError as error:
+        return f"model.source {source}: {error.filename} is not readable for uid {os.geteuid()}; run chmod a+r on it"
     except (ValueError, KeyError, TypeError) as error:
         return f"model.source {source}: {error}; copy the file again"
     return "" if shapes else f"model.source {source}: the safetensors hold no weights; copy the model again"

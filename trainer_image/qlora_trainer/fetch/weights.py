@@ -38,6 +38,7 @@ def read_folder_shapes(folder: Path) -> Shapes:
 
     Raises:
         ValueError: a file is damaged or missing; the message begins with its name.
+        PermissionError: a file is not readable.
     """
     index = folder / "model.safetensors.index.json"
     if index.exists():
@@ -48,7 +49,7 @@ def read_folder_shapes(folder: Path) -> Shapes:
     for name in names:
         try:
             shapes |= read_shapes(folder / name)
-        except OSError as error:
+        except FileNotFoundError as error:
             raise ValueError(f"{name}: {error.strerror}") from error
         except ValueError as error:
             raise ValueError(f"{name}: {error}") from error

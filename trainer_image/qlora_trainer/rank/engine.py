@@ -28,14 +28,14 @@ def make_engine(model: Any, job: JobFile) -> Any:
     trainable = [parameter for parameter in model.parameters() if parameter.requires_grad]
     training = job.spec.training
     optimizer = torch.optim.AdamW(trainable, lr=training.learning_rate, weight_decay=training.weight_decay)
-    _skip_broadcast_of_frozen(model)
+    skip_broadcast_of_frozen(model)
     engine, _, _, _ = deepspeed.initialize(
         model=model, model_parameters=trainable, optimizer=optimizer, config=deepspeed_config(job)
     )
     return engine
 
 
-def _skip_broadcast_of_frozen(model: Any) -> None:
+def skip_broadcast_of_frozen(model: Any) -> None:
     """Each rank has read the base from its own files; sending it through the network takes minutes for a large one.
 
     DeepSpeed leaves out of its first broadcast what has this attribute (engine.py, `_broadcast_model`).

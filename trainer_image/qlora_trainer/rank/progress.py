@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections import deque
 from pathlib import Path
@@ -80,9 +81,9 @@ class ProgressWriter:
             "tokens_per_second": round(tokens / seconds, 2),
             "seconds": round(seconds, 4),
         }
-        text = log.event("step", **line)
+        log.event("step", **line)
         with self._log_file.open("a") as file:
-            file.write(text)
+            file.write(json.dumps(line) + "\n")
 
     def checkpoint(self, step: int) -> None:
         """Tells of a complete checkpoint."""

@@ -1,0 +1,38 @@
+"""What DeepSpeed is asked for, and what it is kept from."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+from deepspeed.runtime import engine as deepspeed_engine
+
+from qlora_trainer.rank.engine import deepspeed_config, skip_broadcast_of_frozen
+from unit.trainer.pods import Gang
+
+
+def test_the_config_is_the_job(tmp_path: Path) -> None:
+    pod = Gang(tmp_path).new_pods(nodes=2, slots=2, training={"globalBatchSize": 16, "microBatchSize": 2})[0]
+    config = deepspeed_config(pod.job)
+    assert config["train_batch_size"] == 16
+    assert config["train_micro_batch_size_per_gpu"] * config["gradient_accumulation_steps"] * 4 == 16
+    assert config["zero_optimization"] == {"stage": 1}
+
+
+def test_the_frozen_base_does_not_travel_through_the_network(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = torch.nn.Sequential(torch.nn.Linear(3, 3), torch.nn.Linear(2, 2))
+    model[0].requires_grad_(False)
+    skip_broadcast_of_frozen(model)
+    sent: list[int] = []
+
+    def broadcast(tensor: torch.Tensor, *_: Any, **__: Any) -> None:
+        sent.append(tensor.numel() // 4)
+
+    monkeypatch.setattr(deepspeed_engine.dist, "broadcast", broadcast)
+    monkeypatch.setattr(deepspeed_engine.groups, "_get_broadcast_src_rank", lambda: 0)
+    fake = SimpleNamespace(dist_backend="gloo", module=model, seq_data_parallel_group=None)
+    deepspeed_engine.DeepSpeedEngine._broadcast_model(fake)
+    assert sent == [4, 2]

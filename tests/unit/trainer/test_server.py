@@ -1,0 +1,80 @@
+"""What the pod serves."""
+
+from __future__ import annotations
+
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from qlora_api.report import Progress
+from qlora_trainer.paths import PodPaths
+from qlora_trainer.supervisor.server import serve
+from qlora_trainer.supervisor.status import Status
+from unit.trainer.pods import Gang, Pod
+
+
+@pytest.fixture
+def pod(tmp_path: Path) -> Pod:
+    return Gang(tmp_path).new_pods()[0]
+
+
+@pytest.fixture
+def status(pod: Pod) -> Status:
+    return Status(pod.job, PodPaths(pod.root))
+
+
+@pytest.fixture
+def address(status: Status) -> Iterator[str]:
+    server = serve(status, port=0)
+    yield f"http://127.0.0.1:{server.server_address[1]}"
+    server.shutdown()
+    server.server_close()
+
+
+def get(url: str) -> str:
+    with urllib.request.urlopen(url, timeout=5) as answer:
+        text: str = answer.read().decode()
+    return text
+
+
+def tell(pod: Pod, attempt: int = 1) -> None:
+    progress = Progress(uid="uid", attempt=attempt, state="Training", step=3, of=9, loss=1.5, updated=5.0)
+    (pod.root / "work/progress.json").write_text(progress.model_dump_json(by_alias=True))
+
+
+def test_before_training_there_is_a_state_and_no_figure(address: str) -> None:
+    progress = Progress.model_validate_json(get(f"{address}/status"))
+    assert (progress.state, progress.step, progress.of, progress.loss) == ("Waiting", 0, 0, None)
+
+
+def test_the_figures_are_the_ranks_and_the_state_the_supervisors(pod: Pod, status: Status, address: str) -> None:
+    tell(pod)
+    status.state = "Launching"
+    assert Progress.model_validate_json(get(f"{address}/status")).state == "Training"
+    status.state = "Stopping"
+    progress = Progress.model_validate_json(get(f"{address}/status"))
+    assert (progress.state, progress.step, progress.loss) == ("Stopping", 3, 1.5)
+
+
+def test_figures_of_another_attempt_are_not_told(pod: Pod, address: str) -> None:
+    tell(pod, attempt=2)
+    assert Progress.model_validate_json(get(f"{address}/status")).step == 0
+
+
+def test_prometheus_finds_the_same_figures(pod: Pod, status: Status, address: str) -> None:
+    tell(pod)
+    status.state = "Stopping"
+    lines = get(f"{address}/metrics").splitlines()
+    assert "qlora_trainer_step 3.0" in lines
+    assert "qlora_trainer_steps 9.0" in lines
+    assert "qlora_trainer_loss 1.5" in lines
+    assert 'qlora_trainer_state{state="Stopping"} 1.0' in lines
+
+
+def test_health_and_unknown_pages(address: str) -> None:
+    assert get(f"{address}/healthz") == "ok\n"
+    with pytest.raises(urllib.error.HTTPError, match="404"):
+        get(f"{address}/secrets")
