@@ -10,7 +10,6 @@ from qlora_operator.cache import Cache
 from qlora_operator.cluster import ApiError, Cluster
 from qlora_operator.views import JOB, KIND_BY_NAME, Metadata
 
-
 NAMESPACE_TERMINATING = "NamespaceTerminating"
 """The job is going away with its namespace; there is nobody left to tell."""
 
