@@ -12,7 +12,7 @@ help: ## This list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-17s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 demo: venv ## Fine-tune a small model on two nodes of a local cluster (or of KUBECONFIG's) and talk to it
-	@$(BIN)/python dev/demo/main.py
+	@$(BIN)/python -m dev.demo.main
 
 test: lint typecheck verify test-unit test-integration test-e2e ## The whole suite
 

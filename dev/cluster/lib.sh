@@ -25,23 +25,40 @@ die() {
   exit 1
 }
 
-# step MESSAGE COMMAND...: says what is being done and how long it took. The command's own output goes to a log,
-# whose end is shown when the command fails.
+# step MESSAGE COMMAND...: says what is being done, how long so far, and how long it took. The command's own output goes
+# to a log, whose end is shown when the command fails.
 step() {
-  local message=$1 started=$SECONDS log
+  local message=$1 started=$SECONDS status log ticker
   shift
   mkdir -p "$cache/log"
   log=$cache/log/$(basename "$0" .sh)-$(printf '%s' "${message,,}" | tr -cs 'a-z0-9' '-' | cut -c1-40).log
   echo "$message ..."
+  show_elapsed_time "$message" &
+  ticker=$!
   set +e   # not `if "$@"`: that would switch off -e inside the command as well
   (set -e; "$@") >"$log" 2>&1
-  local status=$?
+  status=$?
   set -e
+  kill "$ticker" 2>/dev/null || true
+  wait "$ticker" 2>/dev/null || true
   if [ $status -ne 0 ]; then
     tail -n 25 "$log" >&2
     die "failed after $((SECONDS - started)) s: $message (all of it: $log)"
   fi
   echo "$message: $((SECONDS - started)) s"
+}
+
+# Every second on a terminal, every half minute elsewhere; ends with the script, however that ends.
+show_elapsed_time() {
+  local elapsed=0
+  while sleep 1 && kill -0 $$ 2>/dev/null; do
+    elapsed=$((elapsed + 1))
+    if [ -t 1 ]; then
+      printf '%s ... %d s\r' "$1" "$elapsed"
+    elif [ $((elapsed % 30)) = 0 ]; then
+      echo "$1 ... $elapsed s so far"
+    fi
+  done
 }
 
 # command_line PID: empty when there is no such process.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 import time
 from collections import deque
 from pathlib import Path
@@ -33,6 +34,7 @@ class ProgressWriter:
     ) -> None:
         self._file = file
         self._log_file = log_file
+        self._lock = threading.Lock()  # the thread that writes checkpoints tells of them too
         self._times: deque[float] = deque(maxlen=_WINDOW)
         self.progress = Progress(
             uid=job.uid,
@@ -90,6 +92,7 @@ class ProgressWriter:
         self._write({"last_checkpoint_step": step})
 
     def _write(self, update: dict[str, Any]) -> None:
-        self.progress = self.progress.model_copy(update={**update, "updated": time.time()})
-        if self._file is not None:
-            replace_text(self._file, self.progress.model_dump_json(by_alias=True, exclude_none=True))
+        with self._lock:
+            self.progress = self.progress.model_copy(update={**update, "updated": time.time()})
+            if self._file is not None:
+                replace_text(self._file, self.progress.model_dump_json(by_alias=True, exclude_none=True))
