@@ -36,6 +36,10 @@ class ControlPlane(Cluster):
         self._processes: list[Process] = []
         self._port = free_port()
 
+    @property
+    def url(self) -> str:
+        return f"https://127.0.0.1:{self._port}"
+
     def kubeconfig(self, user: str = ADMIN) -> Path:
         return self.folder / f"{user}.kubeconfig"
 
@@ -105,7 +109,7 @@ class ControlPlane(Cluster):
             self.kubeconfig(user).write_text(yaml.safe_dump(self._kubeconfig(user)))
 
     def _kubeconfig(self, user: str) -> dict[str, object]:
-        cluster = {"server": f"https://127.0.0.1:{self._port}", "certificate-authority": f"{self.folder}/ca.crt"}
+        cluster = {"server": self.url, "certificate-authority": f"{self.folder}/ca.crt"}
         credentials = {"client-certificate": f"{self.folder}/{user}.crt", "client-key": f"{self.folder}/{user}.key"}
         return {
             "apiVersion": "v1",

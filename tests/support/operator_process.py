@@ -15,9 +15,9 @@ class Operator:
     """The operator as a process; it can be killed and started again."""
 
     def __init__(self, plane: ControlPlane, folder: Path) -> None:
-        self._plane = plane
         self._folder = folder
         self.port = free_port()
+        self.kubeconfig = plane.kubeconfig(OPERATOR)
         self.process: Process | None = None
 
     def start(self, *flags: str) -> Process:
@@ -25,7 +25,7 @@ class Operator:
             sys.executable, "-m", "qlora_operator", "--trainer-image=trainer:test", f"--port={self.port}",
             "--progress-interval=0.5", "--resync-interval=20", "--log-format=plain", *flags,
         ]  # fmt: skip
-        env = {**os.environ, "KUBECONFIG": str(self._plane.kubeconfig(OPERATOR))}
+        env = {**os.environ, "KUBECONFIG": str(self.kubeconfig)}
         self.process = process = Process(command, self._folder / "operator.log", env)
         wait_until(f"operator: {process.tail()}", self.healthy, timeout=30)
         return process
