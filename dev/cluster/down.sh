@@ -127,6 +127,7 @@ remove_sockets_and_results() {   # RUN-FOLDER POD-NETWORK
 
 # These are left when somebody else has something in them.
 remove_shared_folders() {
+  { grep -lsF "$cache/buildkit/" /run/runc/*/state.json || true; } | xargs -r dirname | xargs -r rm -rf
   ls /run/netns/* >/dev/null 2>&1 || umount /run/netns 2>/dev/null || true
   processes_by_command_line kubelet . | grep -q . || rm -f /var/lib/kubelet/device-plugins/kubelet.sock
   rmdir /run/netns /var/lib/kubelet/{device-plugins,} /var/lib/cni/{results,} /run/containerd/{s,} /run/runc \
