@@ -6,7 +6,7 @@ BIN    := .venv/bin
 PYTEST := $(BIN)/pytest
 
 .PHONY: help demo test test-fast test-integration test-e2e lint format typecheck generate verify \
-        venv lock binaries images cluster-up cluster-down clean
+        venv lock binaries images cluster-up cluster-down benchmark-job clean
 
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-17s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -60,6 +60,9 @@ images: ## Build the two images and push them to the local registry
 
 cluster-up: ## Boot a cluster of two nodes; KUBECONFIG=.cluster/kubeconfig
 	@dev/cluster/up.sh
+
+benchmark-job: ## After `make demo`: where the job's time went, and what it cost the API server
+	@PYTHONPATH=tests:. $(BIN)/python benchmarks/job_timeline.py
 
 cluster-down: ## End the cluster and remove all it left on this machine
 	@dev/cluster/down.sh
