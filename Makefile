@@ -16,7 +16,8 @@ demo: venv ## Fine-tune a small model on two nodes of a local cluster (or of KUB
 
 test: lint typecheck verify test-unit test-integration test-e2e ## The whole suite
 
-test-fast: lint test-unit ## What to run on every save
+test-fast: lint ## What to run on every save
+	$(PYTEST) tests/unit tests/golden -m "not slow"
 
 .PHONY: test-unit
 test-unit: venv
