@@ -6,7 +6,7 @@ BIN    := .venv/bin
 PYTEST := $(BIN)/pytest
 
 .PHONY: help demo test test-fast test-integration test-e2e lint format typecheck generate verify \
-        venv lock binaries images cluster-up cluster-down clean
+        venv lock binaries images cluster-up cluster-down benchmark-job clean
 
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-17s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -16,7 +16,8 @@ demo: venv ## Fine-tune a small model on two nodes of a local cluster (or of KUB
 
 test: lint typecheck verify test-unit test-integration test-e2e ## The whole suite
 
-test-fast: lint test-unit ## What to run on every save
+test-fast: lint ## What to run on every save
+	$(PYTEST) tests/unit tests/golden -m "not slow"
 
 .PHONY: test-unit
 test-unit: venv
@@ -60,6 +61,9 @@ images: ## Build the two images and push them to the local registry
 
 cluster-up: ## Boot a cluster of two nodes; KUBECONFIG=.cluster/kubeconfig
 	@dev/cluster/up.sh
+
+benchmark-job: ## After `make demo`: where the job's time went, and what it cost the API server
+	@PYTHONPATH=tests:. $(BIN)/python benchmarks/job_timeline.py
 
 cluster-down: ## End the cluster and remove all it left on this machine
 	@dev/cluster/down.sh

@@ -40,10 +40,10 @@ install_project() {
 }
 
 put_uv_on_path() {
+  export PATH=$PATH:$cluster/uv/bin
   ! command -v uv >/dev/null || return 0
   python3.11 -m venv "$cluster/uv"
   step "Installing uv" "$cluster/uv/bin/pip" install --require-hashes --requirement requirements/build.txt
-  export PATH=$cluster/uv/bin:$PATH
 }
 
 main

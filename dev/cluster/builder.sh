@@ -1,13 +1,17 @@
 # Sourced. Builds Dockerfiles with BuildKit and pushes the images to the local registry.
 
+buildkit_address=unix://$buildkit_run/buildkitd.sock
+
 builder_start() {
   alive "$state/buildkitd.pid" && return
-  mkdir -p "$state" "$cache/buildkit"
+  mkdir -p "$state" "$cache/buildkit" "$buildkit_run"
   # networkMode host: build steps reach the package registries the way this machine does
   cat >"$state/buildkitd.toml" <<TOML
 root = "$cache/buildkit"
 [grpc]
-  address = ["unix://$buildkit_socket"]
+  address = ["$buildkit_address"]
+[otel]
+  socketPath = "$buildkit_run/otel.sock"
 [worker.containerd]
   enabled = false
 [worker.oci]
@@ -19,7 +23,7 @@ root = "$cache/buildkit"
   http = true
 TOML
   daemon "$state" buildkitd buildkitd --config "$state/buildkitd.toml"
-  wait_for 20 BuildKit "$state" buildkitd buildctl --addr "unix://$buildkit_socket" debug workers
+  wait_for 20 BuildKit "$state" buildkitd buildctl --addr "$buildkit_address" debug workers
 }
 
 # build_image NAME:TAG DOCKERFILE CONTEXT [BUILDCTL-OPTION...]: unless the registry has it. Uncompressed: the registry is
@@ -32,7 +36,7 @@ build_image() {
     return
   fi
   builder_start
-  step "Building image $image" buildctl --addr "unix://$buildkit_socket" build --frontend dockerfile.v0 \
+  step "Building image $image" buildctl --addr "$buildkit_address" build --frontend dockerfile.v0 \
     --local "context=$context" --local "dockerfile=$(dirname "$dockerfile")" --opt "filename=$(basename "$dockerfile")" \
     --output "type=image,name=$registry/$image,push=true,compression=uncompressed" --progress plain "$@"
 }

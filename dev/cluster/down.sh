@@ -21,8 +21,9 @@ main() {
   ip link del br-nodes 2>/dev/null || true
   nft delete table netdev cluster 2>/dev/null || true   # packet loss that a test may have added
   [ ! -s "$saved_settings" ] || sysctl -q -p "$saved_settings" || true
-  rm -rf --one-file-system "$state" "$volumes"
-  rm -f "$kubeconfig" "$owner_file" "$buildkit_socket"
+  remove_shared_folders
+  rm -rf --one-file-system "$state" "$volumes" "$buildkit_run"
+  rm -f "$kubeconfig" "$owner_file"
 }
 
 # All that any trace is left of, also of a cluster whose state was deleted.
@@ -36,11 +37,12 @@ nodes() {
 end_node() {
   local name=$1
   end_processes "node_processes $name" KILL
+  remove_sockets_and_results "/run/$name" "pods-$name"
   unmount_below "$state/$name/" "/run/$name/"
   ip link del "v$name" 2>/dev/null || true
   [ ! -e "/run/netns/$name" ] || ip netns del "$name"
   remove_cgroups "$name"
-  rm -rf "/run/$name" "/var/lib/cni/results/pods-$name"-*
+  rm -rf "/run/$name"
   rm -f "$state/$name"/*.pid
   remove_log_links "$state/$name/"
 }
@@ -111,6 +113,25 @@ unmount_below() {
       umount -l "$mount" || die "cannot unmount $mount"
     done
   done
+}
+
+# Some folders cannot be configured: what our containers have there goes one by one.
+remove_sockets_and_results() {   # RUN-FOLDER POD-NETWORK
+  local result container
+  { grep -rhosE '/run/containerd/s/[0-9a-f]+' "$1"/io.containerd.runtime.v2.task || true; } | xargs -r rm -f
+  for result in /var/lib/cni/results/"$2"-*-eth0; do
+    container=${result#"/var/lib/cni/results/$2-"}
+    rm -f "$result" "/var/lib/cni/results/cni-loopback-${container%-eth0}-lo"
+  done
+}
+
+# These are left when somebody else has something in them.
+remove_shared_folders() {
+  { grep -lsF "$cache/buildkit/" /run/runc/*/state.json || true; } | xargs -r dirname | xargs -r rm -rf
+  ls /run/netns/* >/dev/null 2>&1 || umount /run/netns 2>/dev/null || true
+  processes_by_command_line kubelet . | grep -q . || rm -f /var/lib/kubelet/device-plugins/kubelet.sock
+  rmdir /run/netns /var/lib/kubelet/{device-plugins,} /var/lib/cni/{results,} /run/containerd/{s,} /run/runc \
+    2>/dev/null || true
 }
 
 # kubelets link their containers' logs from one folder of the machine, whatever their configuration says.

@@ -14,7 +14,7 @@ owner_file=/run/qlora-cluster    # names the folder of this machine's cluster
 
 host_ip=172.31.0.1
 registry=$host_ip:5000
-buildkit_socket=/run/qlora-buildkit.sock
+buildkit_run=/run/qlora-buildkit
 
 # shellcheck source=versions.env
 . "$here/versions.env"

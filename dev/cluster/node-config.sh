@@ -21,7 +21,10 @@ state = "$run"
     runtime_type = "io.containerd.runc.v2"
     [plugins.'io.containerd.cri.v1.runtime'.containerd.runtimes.runc.options]
       BinaryName = "$runc"
+      Root = "$run/runc"
       SystemdCgroup = false
+[plugins.'io.containerd.nri.v1.nri']
+  disable = true   # its socket would be one for all nodes
 [plugins.'io.containerd.cri.v1.images']
   discard_unpacked_layers = true   # half the disk
 [plugins.'io.containerd.cri.v1.images'.pinned_images]

@@ -87,6 +87,9 @@ start_containerd() {
 }
 
 start_kubelet_and_proxy() {
+  # One kubelet after the other: all listen at the same, fixed path at first, and two at once would get in each other's way.
+  exec 8>"$state/kubelet.lock"
+  flock 8
   # shellcheck disable=SC2086
   daemon "$folder" kubelet "${inside[@]}" kubelet --config="$folder/kubelet.yaml" --kubeconfig="$folder/kubeconfig" \
     --root-dir="$folder/kubelet" --cert-dir="$folder/kubelet/pki" --hostname-override="$name" --node-ip="$ip" \
@@ -94,6 +97,7 @@ start_kubelet_and_proxy() {
   daemon "$folder" kube-proxy "${inside[@]}" kube-proxy --kubeconfig="$folder/kube-proxy.kubeconfig" \
     --proxy-mode=nftables --cluster-cidr=10.244.0.0/16 --hostname-override="$name" --conntrack-max-per-core=0
   wait_for 60 "Ready $name" "$folder" kubelet kubectl wait --for=condition=Ready --timeout=4s "node/$name"
+  exec 8>&-
   alive "$folder/kube-proxy.pid" || die "kube-proxy died: $(tail -n 20 "$folder/log/kube-proxy.log")"
 }
 

