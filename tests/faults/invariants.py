@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 
 from qlora_api import names
+from qlora_operator.views import CONFIG_MAP, JOB, QLORA_JOB, SERVICE
 from support.audit import Request, read_audit_log
 from support.control_plane import OPERATOR
 from support.jobs import JobDriver
@@ -46,8 +47,8 @@ def _nothing_was_forbidden(operator: list[Request]) -> None:
 
 
 def _children_belong_to_the_job(driver: JobDriver) -> None:
-    uid = driver.get(names.PLURAL, "job")["metadata"]["uid"]
-    for kind in ("services", "configmaps", "jobs"):
+    uid = driver.get(QLORA_JOB, "job")["metadata"]["uid"]
+    for kind in (SERVICE, CONFIG_MAP, JOB):
         for child in driver.objects(kind):
             owners = child["metadata"].get("ownerReferences", [])
             if child["metadata"].get("labels", {}).get(names.LABEL_JOB) == "job":

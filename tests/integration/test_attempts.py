@@ -9,6 +9,7 @@ import pytest
 
 from builders import job_body
 from qlora_api import names
+from qlora_operator.views import CONFIG_MAP, POD, QLORA_JOB
 from support.audit import read_audit_log, tally
 from support.control_plane import OPERATOR
 from support.jobs import JobDriver
@@ -42,8 +43,8 @@ def test_a_crashed_attempt_is_followed_by_another_and_its_pods_stay_for_their_lo
     assert (first["reason"], first["toStep"], first["pod"]) == ("TrainerFailed", 7, pods[1]["metadata"]["name"])
     assert second["number"] == 2
     assert (status["restarts"], status["countedRestarts"]) == (1, 1)
-    assert driver.get("pod", pods[1]["metadata"]["name"])["status"]["phase"] == "Failed"
-    hostfile = driver.get("configmap", "job-2")["data"]["hostfile"]
+    assert driver.get(POD, pods[1]["metadata"]["name"])["status"]["phase"] == "Failed"
+    hostfile = driver.get(CONFIG_MAP, "job-2")["data"]["hostfile"]
     assert hostfile == "job-2-0.job slots=1\njob-2-1.job slots=1\n"
 
 
@@ -117,7 +118,7 @@ def test_a_finished_job_is_deleted_after_its_time_to_live(driver: JobDriver) -> 
     for pod in driver.wait_for_pods("job", 2):
         driver.end_pod(pod, message={"outcome": "Succeeded", "step": 1, "of": 1})
     driver.wait_for_phase("job", "Succeeded")
-    wait_until("the job is gone", lambda: driver.objects(names.PLURAL) == [])
+    wait_until("the job is gone", lambda: driver.objects(QLORA_JOB) == [])
 
 
 def test_a_job_that_takes_too_long_fails_and_its_pods_go(driver: JobDriver) -> None:

@@ -9,9 +9,10 @@ import pytest
 
 from builders import job_body
 from qlora_api import names
+from qlora_operator.views import CONFIG_MAP, JOB, QLORA_JOB, SERVICE
 from support.audit import read_audit_log, tally
 from support.control_plane import OPERATOR
-from support.jobs import JobDriver
+from support.jobs import EVENT, QUOTA, JobDriver
 from support.processes import wait_until
 
 pytestmark = pytest.mark.usefixtures("operator")
@@ -53,10 +54,10 @@ def test_an_applied_job_runs_and_succeeds(driver: JobDriver) -> None:
 def test_pods_get_hostfile_and_job_file(driver: JobDriver) -> None:
     driver.apply(job_body(nodes=4))
     driver.wait_for_pods("job", 4)
-    data = driver.get("configmap", "job-1")["data"]
+    data = driver.get(CONFIG_MAP, "job-1")["data"]
     assert data["hostfile"] == "".join(f"job-1-{index}.job slots=1\n" for index in range(4))
     job_file = json.loads(data["job.json"])
-    assert job_file["uid"] == driver.get(names.PLURAL, "job")["metadata"]["uid"]
+    assert job_file["uid"] == driver.get(QLORA_JOB, "job")["metadata"]["uid"]
     assert [pod["spec"]["hostname"] for pod in driver.pods("job")] == [f"job-1-{index}" for index in range(4)]
 
 
@@ -99,7 +100,7 @@ def test_a_failed_pod_fails_the_job_with_its_own_words(
     failed = condition(status, "Failed")
     assert (failed["reason"], failed["message"]) == (reason, words["message"])
     assert status["attempts"][0]["pod"] == pods[1]["metadata"]["name"]
-    assert len(driver.objects("job")) == 1, "nothing is retried"
+    assert len(driver.objects(JOB)) == 1, "nothing is retried"
 
 
 def test_a_container_without_last_words_is_told_by_its_exit(driver: JobDriver) -> None:
@@ -131,10 +132,10 @@ def test_an_unschedulable_job_says_what_the_scheduler_says(driver: JobDriver) ->
 def test_a_deleted_child_is_created_again_while_the_job_runs(driver: JobDriver) -> None:
     driver.apply(job_body())
     driver.wait_for_phase("job", "Running")
-    before = driver.get("configmap", "job-1")["data"]
+    before = driver.get(CONFIG_MAP, "job-1")["data"]
     driver.kubectl("delete", "service/job", "configmap/job-1")
-    wait_until("children", lambda: driver.get("service", "job") and driver.get("configmap", "job-1"))
-    assert driver.get("configmap", "job-1")["data"] == before
+    wait_until("children", lambda: driver.get(SERVICE, "job") and driver.get(CONFIG_MAP, "job-1"))
+    assert driver.get(CONFIG_MAP, "job-1")["data"] == before
     succeed(driver, "job")
 
 
@@ -165,13 +166,13 @@ def test_a_foreign_object_of_a_childs_name_is_reported_and_left_alone(driver: Jo
     status = driver.wait_for("job", "NameConflict", lambda s: s and condition(s, "Accepted")["status"] == "False")
     assert condition(status, "Accepted")["reason"] == "NameConflict"
     assert "ConfigMap job-1 exists and belongs to something else" in condition(status, "Accepted")["message"]
-    assert driver.get("configmap", "job-1")["data"] == {"mine": "yes"}
+    assert driver.get(CONFIG_MAP, "job-1")["data"] == {"mine": "yes"}
     wait_until("no pods", lambda: driver.pods("job") == [])
 
 
 def test_quota_is_told_and_the_job_starts_when_it_is_raised(driver: JobDriver) -> None:
     driver.kubectl("create", "quota", "none", "--hard=count/jobs.batch=0")
-    wait_until("quota", lambda: driver.get("quota", "none")["status"].get("hard"))
+    wait_until("quota", lambda: driver.get(QUOTA, "none")["status"].get("hard"))
     driver.apply(job_body())
     driver.wait_for("job", "QuotaExceeded", lambda s: s and condition(s, "Accepted")["reason"] == "QuotaExceeded")
     driver.kubectl("delete", "quota", "none")
@@ -182,7 +183,7 @@ def test_a_job_costs_at_most_seven_requests(driver: JobDriver) -> None:
     driver.apply(job_body(nodes=4))
     driver.wait_for_phase("job", "Running")
     succeed(driver, "job", nodes=4)
-    wait_until("event", lambda: driver.objects("events"))
+    wait_until("event", lambda: [e for e in driver.objects(EVENT) if e["involvedObject"]["kind"] == names.KIND])
 
     def requests() -> dict[str, int]:
         log = read_audit_log(driver.cluster.audit_log, OPERATOR)

@@ -34,7 +34,7 @@ def control_plane(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ControlP
 
 def _grant_what_the_chart_grants(plane: ControlPlane) -> None:
     chart = ROOT / "helm" / "qlora-operator"
-    command = [BINARIES / "helm", "template", RELEASE, chart, "--show-only", "templates/rbac.yaml"]
+    command = [str(BINARIES / "helm"), "template", RELEASE, str(chart), "--show-only", "templates/rbac.yaml"]
     rendered = subprocess.run(command, check=True, capture_output=True, text=True).stdout
     plane.kubectl("apply", "-f", "-", input=rendered)
     role, user = f"--clusterrole={RELEASE}", f"--user={OPERATOR}"

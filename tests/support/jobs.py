@@ -10,10 +10,15 @@ from typing import Any
 import yaml
 
 from qlora_api import names
+from qlora_operator.views import NODE, POD, QLORA_JOB, Kind, child_view
 from support.kubectl import Cluster
 from support.processes import wait_until
 
 Body = dict[str, Any]
+EVENT = Kind("Event", "", "v1", "events", child_view)
+QUOTA = Kind("ResourceQuota", "", "v1", "resourcequotas", child_view)
+MERGE_PATCH = "application/merge-patch+json"
+STRATEGIC_MERGE_PATCH = "application/strategic-merge-patch+json"
 
 
 class JobDriver:
@@ -34,16 +39,21 @@ class JobDriver:
     def kubectl(self, *arguments: str, input: str | None = None) -> str:
         return self.cluster.kubectl("-n", self.namespace, *arguments, input=input)
 
-    def get(self, kind: str, name: str) -> Body:
-        body: Body = json.loads(self.kubectl("get", kind, name, "-o", "json"))
+    def get(self, kind: Kind, name: str) -> Body:
+        body: Body = self.cluster.request("GET", kind.path(self.namespace, name))
         return body
 
-    def objects(self, kind: str) -> list[Body]:
-        items: list[Body] = json.loads(self.kubectl("get", kind, "-o", "json"))["items"]
+    def objects(self, kind: Kind, selector: str = "") -> list[Body]:
+        query = f"?labelSelector={selector}" if selector else ""
+        items: list[Body] = self.cluster.request("GET", kind.path(self.namespace) + query)["items"]
         return items
 
+    def _patch_status(self, kind: Kind, name: str, status: Body, content_type: str) -> None:
+        namespace = None if kind is NODE else self.namespace
+        self.cluster.request("PATCH", kind.path(namespace, name) + "/status", {"status": status}, content_type)
+
     def status(self, name: str) -> Body:
-        status: Body = self.get(names.PLURAL, name).get("status", {})
+        status: Body = self.get(QLORA_JOB, name).get("status", {})
         return status
 
     def wait_for_phase(self, name: str, phase: str, timeout: float = 30) -> Body:
@@ -64,8 +74,7 @@ class JobDriver:
         return last
 
     def pods(self, name: str) -> list[Body]:
-        selector = f"{names.LABEL_JOB}={name}"
-        pods: list[Body] = json.loads(self.kubectl("get", "pods", "-l", selector, "-o", "json"))["items"]
+        pods = self.objects(POD, f"{names.LABEL_JOB}={name}")
         return sorted(pods, key=lambda pod: int(pod["metadata"]["labels"][names.LABEL_COMPLETION_INDEX]))
 
     def wait_for_pods(self, name: str, number: int) -> list[Body]:
@@ -99,20 +108,16 @@ class JobDriver:
             field: [{**pod["status"][field][0], "ready": False, "state": {"terminated": terminated}}],
             "conditions": [{"type": "Ready", "status": "False", "reason": "PodCompleted"}],
         }
-        patch = json.dumps({"status": status})
-        self.kubectl("patch", "pod", pod["metadata"]["name"], "--subresource=status", "--type=merge", "-p", patch)
+        self._patch_status(POD, pod["metadata"]["name"], status, MERGE_PATCH)
 
     def set_node_ready(self, node: str, truth: str) -> None:
         """Says of a fake node what the node controller would, and of the pods on it."""
         reason = "NodeStatusUnknown" if truth == "Unknown" else "KubeletReady"
         condition = {"type": "Ready", "status": truth, "reason": reason}
         self.kubectl("label", "node", node, "lost-" if truth == "True" else "lost=true", "--overwrite")
-        self._patch_conditions("node", node, condition)
+        self._patch_status(NODE, node, {"conditions": [condition]}, STRATEGIC_MERGE_PATCH)
         if truth != "True":
-            for pod in self.objects("pods"):
+            status = {"conditions": [{**condition, "status": "False"}]}
+            for pod in self.objects(POD):
                 if pod["spec"].get("nodeName") == node:
-                    self._patch_conditions("pod", pod["metadata"]["name"], {**condition, "status": "False"})
-
-    def _patch_conditions(self, kind: str, name: str, condition: Body) -> None:
-        patch = json.dumps({"status": {"conditions": [condition]}})
-        self.kubectl("patch", kind, name, "--subresource=status", "--type=strategic", "-p", patch)
+                    self._patch_status(POD, pod["metadata"]["name"], status, STRATEGIC_MERGE_PATCH)
