@@ -73,7 +73,7 @@ class Pod:
             )
         return self.process
 
-    def wait(self, timeout: float = 90) -> int:
+    def wait(self, timeout: float = 300) -> int:
         try:
             return self.process.wait(timeout)
         except subprocess.TimeoutExpired:
@@ -94,7 +94,7 @@ class Pod:
             body: bytes = answer.read()
         return body
 
-    def wait_for_step(self, step: int, timeout: float = 90) -> None:
+    def wait_for_step(self, step: int, timeout: float = 300) -> None:
         deadline = time.monotonic() + timeout
         progress = self.root / "work/progress.json"
         while time.monotonic() < deadline:

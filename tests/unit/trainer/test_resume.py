@@ -14,7 +14,7 @@ from qlora_trainer.fetch.main import fetch
 from qlora_trainer.paths import PodPaths
 from unit.trainer.pods import Gang, Pod, free_port
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(200)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
 STAGES = (0, 1, 2)
 STOP_AFTER = 3

@@ -14,7 +14,7 @@ from qlora_api.reasons import Reason
 from qlora_api.report import Progress
 from unit.trainer.pods import Gang
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(200)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
 LONG = {"maxSteps": 100_000, "epochs": 1000}
 

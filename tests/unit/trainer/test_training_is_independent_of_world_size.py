@@ -7,7 +7,7 @@ import pytest
 
 from unit.trainer.pods import Gang
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(200)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
 
 def test_one_rank_and_two_nodes_have_the_same_losses_and_adapter(tmp_path: Path, tiny_model: Path) -> None:
