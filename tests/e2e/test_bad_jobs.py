@@ -28,10 +28,10 @@ def failed(team: Team) -> dict[str, dict[str, Any]]:
         team.write_file("data", name, text)
     for name, (spec, _, _) in CASES.items():
         team.apply(example_job(name, **spec, output={"destination": f"pvc://results/{name}"}))
-    return {name: team.wait_for_phase(name, "Failed", timeout=180) for name in CASES}
+    return {name: team.wait_for_phase(name, "Failed", timeout=300) for name in CASES}
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(900)
 @pytest.mark.parametrize("name", CASES)
 def test_a_bad_job_fails_with_reason_and_sentence(failed: dict[str, dict[str, Any]], name: str) -> None:
     _, reason, words = CASES[name]
