@@ -8,10 +8,9 @@ from __future__ import annotations
 
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, ValidationError
+from pydantic import ConfigDict, Field, ValidationError
 
 from qlora_api.base import ApiModel
-from qlora_api.reasons import Reason
 
 Text = Annotated[str, Field(max_length=2048)]
 Step = Annotated[int, Field(ge=0, le=2**53)]
@@ -19,7 +18,9 @@ Number = Annotated[float, Field(allow_inf_nan=False)]
 
 
 class Report(ApiModel):
-    """JSON from a pod."""
+    """JSON from a pod, whose trainer may be newer than this program: fields that are not known are left out."""
+
+    model_config = ConfigDict(extra="ignore")
 
     @classmethod
     def from_untrusted(cls, data: bytes | str, limit: int) -> Self | None:
@@ -54,7 +55,8 @@ class Termination(Report):
     """The termination message of a container, at most 4096 bytes as Kubernetes keeps no more."""
 
     outcome: Literal["Succeeded", "Failed"]
-    reason: Reason | None = None
+    reason: Annotated[str, Field(max_length=64, pattern="^[A-Za-z]+$")] | None = None
+    """One of `qlora_api.reasons.Reason`, or a word of a newer trainer."""
     message: Text = ""
     """A sentence for people: what was wrong, and what to do."""
     exception: Annotated[str, Field(max_length=256)] | None = None

@@ -7,7 +7,7 @@ from pathlib import PurePosixPath
 
 from qlora_api import names
 
-PVC_PATTERN = r"pvc://[a-z0-9]([-a-z0-9.]*[a-z0-9])?(/[A-Za-z0-9_@+=.-]+)+/?"
+PVC_PATTERN = r"pvc://[a-z0-9]([-a-z0-9.]*[a-z0-9])?(/[A-Za-z0-9_@+=.-]+)+"
 HF_PATTERN = r"hf://[A-Za-z0-9_.-]+(/[A-Za-z0-9_.-]+)?"
 
 

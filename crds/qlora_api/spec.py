@@ -67,7 +67,7 @@ class ModelSpec(ApiModel):
     source: SourceText
     """Folder with config.json, a tokenizer and safetensors: pvc://claim/path or hf://organisation/name."""
     revision: Revision | None = None
-    """Commit of an hf:// source, 40 hexadecimal digits. Without it, the newest at the start of the job."""
+    """Commit of an hf:// source, 40 hexadecimal digits. Without it each pod takes the newest when it starts."""
     token_secret: ObjectName | None = None
     """Secret of this namespace whose key `token` opens a gated hf:// source."""
 
@@ -274,8 +274,9 @@ class QLoRAJobSpec(ApiModel):
                 "output.destination lies inside model.source; write another folder",
             ),
             (
-                "self.output.destination != self.dataset.source",
-                "output.destination is dataset.source; write another folder",
+                "self.output.destination != self.dataset.source && "
+                "!self.output.destination.startsWith(self.dataset.source + '/')",
+                "output.destination lies inside dataset.source; write another folder",
             ),
         )
     )

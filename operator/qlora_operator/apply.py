@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from qlora_operator.builders import Manifest
 from qlora_operator.cache import Cache
 from qlora_operator.cluster import ApiError, Cluster
-from qlora_operator.views import JOB, KIND_BY_NAME, Metadata
+from qlora_operator.views import KIND_BY_NAME, Metadata
 
 NAMESPACE_TERMINATING = "NamespaceTerminating"
 """The job is going away with its namespace; there is nobody left to tell."""
@@ -25,7 +25,8 @@ class Problem:
 async def create_children(cluster: Cluster, cache: Cache, manifests: tuple[Manifest, ...]) -> Problem | None:
     """Creates all side by side; one that exists already and is ours counts as created.
 
-    If one cannot be created, the Job that was created beside it is deleted: its pods could not work.
+    If one cannot be created, those that were created beside it are deleted: pods could not work without it, and a
+    ConfigMap that stayed would hold on to a spec that may be corrected now.
 
     Raises:
         ApiError: the API server is busy or unreachable; try the whole again.
@@ -39,8 +40,9 @@ async def create_children(cluster: Cluster, cache: Cache, manifests: tuple[Manif
     problem = next((outcome for outcome in outcomes if isinstance(outcome, Problem)), None)
     if problem is not None:
         for manifest, outcome in zip(manifests, outcomes, strict=True):
-            if manifest["kind"] == JOB.name and isinstance(outcome, Metadata):
-                await cluster.delete(JOB, outcome.namespace, outcome.name, outcome.uid)
+            if isinstance(outcome, Metadata):
+                kind = KIND_BY_NAME[manifest["kind"]]
+                await cluster.delete(kind, outcome.namespace, outcome.name, outcome.uid)
     return problem
 
 

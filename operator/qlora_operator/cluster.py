@@ -32,7 +32,7 @@ class ApiError(Exception):
     """The API server refused a request.
 
     Attributes:
-        status: HTTP status code.
+        status: HTTP status code, or 0 if there was no answer.
         reason: one word of Kubernetes, such as AlreadyExists or Forbidden.
         message: a sentence.
         retry_after: seconds that the server wants us to wait, or 0.
@@ -103,8 +103,8 @@ class Cluster:
                 return items, int(page["metadata"]["resourceVersion"])
             query["continue"] = page["metadata"]["continue"]
 
-    async def delete(self, kind: Kind, namespace: str, name: str, uid: str, grace_period: int | None = None) -> None:
-        """Deletes the object of that UID and what it owns; no error if it is gone or another has its name.
+    async def delete(self, kind: Kind, namespace: str, name: str, uid: str, grace_period: int | None = None) -> bool:
+        """Deletes the object of that UID and what it owns; False if it was gone already, or another has its name.
 
         Args:
             grace_period: seconds; 0 does not wait for the pod's node.
@@ -117,6 +117,8 @@ class Cluster:
         except ApiError as error:
             if error.status not in (404, 409):
                 raise
+            return False
+        return True
 
     async def patch_status(self, kind: Kind, namespace: str, name: str, patch: JsonObject) -> JsonObject:
         """Merges `patch` into the object's status; the patch should carry `metadata.resourceVersion`."""
@@ -160,6 +162,8 @@ class Cluster:
             )
             data = await response.read()
             code = str(response.status)
+        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            raise ApiError(0, "Unreachable", f"{type(error).__name__}: {error}") from error
         finally:
             API_REQUESTS.labels(verb=method, resource=resource, code=code).inc()
         if response.status >= 400:

@@ -62,7 +62,9 @@ class Controller:
 
     def see(self, kind: Kind, event: str | None, body: Any) -> None:
         """Takes a watch event in."""
-        view = kind.view(body)
+        view = _view(kind, body)
+        if view is None:
+            return
         key = self.cache.remove(kind, view) if event == "DELETED" else self.cache.put(kind, view)
         if key is not None:
             self.queue.add(key)
@@ -115,8 +117,17 @@ class Controller:
             versions = []
             for namespace in self._settings.namespaces or (None,):
                 items, version = await cluster.list(kind, namespace, selector)
-                views.extend(kind.view(item) for item in items)
+                views.extend(view for item in items if (view := _view(kind, item)) is not None)
                 versions.append(version)
             for key in self.cache.replace_all(kind, views, before=min(versions)):
                 self.queue.add(key)
         self._last_resync = time.monotonic()
+
+
+def _view(kind: Kind, body: Any) -> View | None:
+    """The view of an object, or None if it is of no form that we know: one odd object must not stop all jobs."""
+    try:
+        return kind.view(body)
+    except (KeyError, TypeError, ValueError):
+        log.exception("%s %s cannot be read", kind.name, body.get("metadata", {}).get("name"))
+        return None

@@ -2,7 +2,7 @@
 
 A replica that loses the Lease stops working and exits, to start anew as a standby. One that is stopped gives the Lease
 back, so that the next does not wait for it to run out. An old leader that is cut off and does not know it yet does no
-harm: children are only created, under fixed names, and the status is written with its resource version.
+harm: children are created under fixed names and deleted by UID, and the status is written with its resource version.
 """
 
 from __future__ import annotations
@@ -25,8 +25,6 @@ LEASE_DURATION = 15.0
 RENEW_DEADLINE = 10.0
 RETRY_PERIOD = 2.0
 """Seconds, all three as in Kubernetes' own controllers."""
-
-UNREACHABLE = (ApiError, OSError, TimeoutError)
 
 
 class Lease:
@@ -114,13 +112,13 @@ async def lead(lease: Lease, work: Callable[[], Coroutine[Any, Any, None]]) -> b
         await task
         return True
     finally:
-        with suppress(*UNREACHABLE):
+        with suppress(ApiError, TimeoutError):
             await lease.release()
 
 
 async def _holds(lease: Lease) -> bool:
     try:
-        return await lease.try_hold()
-    except UNREACHABLE as error:
+        return await asyncio.wait_for(lease.try_hold(), RENEW_DEADLINE / 2)
+    except (ApiError, TimeoutError) as error:
         log.warning("the Lease cannot be read or written: %s", error)
         return False

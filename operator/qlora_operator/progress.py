@@ -114,7 +114,7 @@ class ProgressPoller:
     async def _ask(self, session: aiohttp.ClientSession, key: Key, target: _Target) -> None:
         progress = None
         try:
-            async with session.get(_url(target.address)) as response:
+            async with session.get(_url(target.address), allow_redirects=False) as response:
                 data = await response.content.read(report.PROGRESS_LIMIT + 1)
             progress = report.Progress.from_untrusted(data, report.PROGRESS_LIMIT)
             result = "answered" if progress is not None else "invalid"

@@ -84,13 +84,15 @@ class Reconciler:
             return
         for job in decision.delete_jobs:
             metadata = job.metadata
-            await self._cluster.delete(JOB, metadata.namespace, metadata.name, metadata.uid)
+            if not await self._cluster.delete(JOB, metadata.namespace, metadata.name, metadata.uid):
+                self._cache.remove(JOB, job)  # the event of its deletion was lost
         for pod in decision.force_delete:
             metadata = pod.metadata
             log.warning(
                 "pod %s/%s: its node %s is lost; deleting it by force", metadata.namespace, metadata.name, pod.node
             )
-            await self._cluster.delete(POD, metadata.namespace, metadata.name, metadata.uid, grace_period=0)
+            if not await self._cluster.delete(POD, metadata.namespace, metadata.name, metadata.uid, grace_period=0):
+                self._cache.remove(POD, pod)
         if decision.delete_resource:
             metadata = observation.resource.metadata
             await self._cluster.delete(QLORA_JOB, metadata.namespace, metadata.name, metadata.uid)

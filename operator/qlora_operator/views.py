@@ -35,7 +35,6 @@ class Metadata:
         metadata = body["metadata"]
         labels = metadata.get("labels") or {}
         owners = metadata.get("ownerReferences") or []
-        attempt = labels.get(names.LABEL_ATTEMPT, "")
         return cls(
             namespace=metadata.get("namespace", ""),
             name=metadata["name"],
@@ -44,7 +43,7 @@ class Metadata:
             deleting="deletionTimestamp" in metadata,
             owner_uid=next((owner["uid"] for owner in owners if owner.get("controller")), None),
             job=labels.get(names.LABEL_JOB),
-            attempt=int(attempt) if attempt.isdecimal() else None,
+            attempt=_number(labels.get(names.LABEL_ATTEMPT)),
         )
 
 
@@ -177,7 +176,7 @@ def pod_view(body: Body) -> PodView:
     return PodView(
         metadata=Metadata.of(body),
         job_uid=labels.get(names.LABEL_JOB_UID, ""),
-        completion_index=int(labels.get(names.LABEL_COMPLETION_INDEX, 0)),
+        completion_index=_number(labels.get(names.LABEL_COMPLETION_INDEX)) or 0,
         phase=status.get("phase", "Pending"),
         reason=status.get("reason", ""),
         message=status.get("message", ""),
@@ -188,6 +187,11 @@ def pod_view(body: Body) -> PodView:
         ready=conditions.get("Ready", {}).get("status") == "True",
         containers=tuple(_container_view(status) for status in statuses),
     )
+
+
+def _number(label: str | None) -> int | None:
+    """The number in a label; anybody may have written anything into it."""
+    return int(label) if label is not None and label.isdecimal() else None
 
 
 def _true_conditions(body: Body) -> dict[str, Body]:

@@ -55,7 +55,7 @@ REFUSALS: dict[str, tuple[dict[str, Any], str]] = {
     ),
     "output onto the dataset": (
         {"output": {"destination": "pvc://data/train.jsonl"}},
-        "output.destination is dataset.source",
+        "output.destination lies inside dataset.source",
     ),
     "output to a hub": ({"output": {"destination": "hf://a/b"}}, "write pvc://claim/path"),
     "memory with a blank": (

@@ -167,6 +167,7 @@ def test_a_foreign_object_of_a_childs_name_is_reported_and_left_alone(driver: Jo
     assert condition(status, "Accepted")["reason"] == "NameConflict"
     assert "ConfigMap job-1 exists and belongs to something else" in condition(status, "Accepted")["message"]
     assert driver.get(CONFIG_MAP, "job-1")["data"] == {"mine": "yes"}
+    wait_until("no Service", lambda: driver.objects(SERVICE) == [])
     wait_until("no pods", lambda: driver.pods("job") == [])
 
 

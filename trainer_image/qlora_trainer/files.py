@@ -42,10 +42,14 @@ def replace_text(path: Path, text: str) -> None:
 
 
 def read_json(path: Path) -> dict[str, Any] | None:
-    """The object in `path`, or None if the file is absent or not a JSON object."""
+    """The object in `path`, or None if the file is absent or not a JSON object.
+
+    Raises:
+        OSError: the file is there and cannot be read.
+    """
     try:
         value = json.loads(path.read_bytes())
-    except (OSError, ValueError):
+    except (FileNotFoundError, NotADirectoryError, ValueError):
         return None
     return value if isinstance(value, dict) else None
 

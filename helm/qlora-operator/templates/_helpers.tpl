@@ -14,7 +14,7 @@ app.kubernetes.io/instance: {{ .Release.Name }}
 {{- define "qlora-operator.rules" -}}
 - apiGroups: [""]
   resources: [configmaps]
-  verbs: [create, get, list, watch]
+  verbs: [create, delete, get, list, watch]
 - apiGroups: [""]
   resources: [events]
   verbs: [create]
@@ -38,5 +38,5 @@ app.kubernetes.io/instance: {{ .Release.Name }}
   verbs: [patch]
 - apiGroups: [""]
   resources: [services]
-  verbs: [create, get, list, watch]
+  verbs: [create, delete, get, list, watch]
 {{- end -}}

@@ -16,6 +16,7 @@ def refuse_invalid_spec(observation: Observation) -> Decision | None:
     phase = Phase(observation.status.phase or Phase.PENDING)
     if observation.spec is None:
         return Decision(phase, "Invalid", observation.spec_error, accepted=False)
-    if observation.record is None and not (observation.spec.node.image or observation.defaults.image):
+    needs_image = observation.record is None or observation.awaits_children
+    if needs_image and not (observation.spec.node.image or observation.defaults.image):
         return Decision(phase, "NoTrainerImage", NO_IMAGE, accepted=False)
     return None

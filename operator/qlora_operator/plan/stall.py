@@ -10,6 +10,8 @@ FLOOR = 30.0
 """Seconds; checkpoints and a slow disk must not look like a hang."""
 STEPS = 10
 """A step that takes so many times its usual time hangs."""
+UNMEASURED = 900.0
+"""Seconds that an operator waits which has not yet seen a step itself, as after its own restart."""
 
 
 def restart_stalled_attempt(observation: Observation) -> Decision | None:
@@ -17,10 +19,8 @@ def restart_stalled_attempt(observation: Observation) -> Decision | None:
     heard = observation.heard
     if not observation.started or heard is None or not _is_stalled(heard):
         return None
-    message = (
-        f"no step for {heard.silence:.0f} s after step {heard.progress.step}; "
-        f"a step took {heard.step_seconds or 0:.1f} s before"
-    )
+    usual = "" if heard.step_seconds is None else f"; a step took {heard.step_seconds:.1f} s before"
+    message = f"no step for {heard.silence:.0f} s after step {heard.progress.step}{usual}"
     return end(observation, Reason.STALLED, message)
 
 
@@ -29,4 +29,5 @@ def _is_stalled(heard: Heard) -> bool:
     written."""
     progress = heard.progress
     is_between_steps = progress.state == "Training" and (progress.from_step or 0) < progress.step < progress.of
-    return is_between_steps and heard.silence > max(FLOOR, STEPS * (heard.step_seconds or 0.0))
+    limit = UNMEASURED if heard.step_seconds is None else max(FLOOR, STEPS * heard.step_seconds)
+    return is_between_steps and heard.silence > limit

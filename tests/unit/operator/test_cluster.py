@@ -82,7 +82,15 @@ async def test_a_list_is_read_page_by_page() -> None:
 @pytest.mark.parametrize("status", [404, 409])
 async def test_deleting_what_is_gone_or_replaced_is_no_error(status: int) -> None:
     async with cluster(lambda _: failure(status, "x")) as client:
-        await client.delete(SERVICE, "a", "b", uid="u")
+        assert not await client.delete(SERVICE, "a", "b", uid="u")
+
+
+async def test_a_server_that_does_not_answer_is_an_error_like_others() -> None:
+    client = Cluster(ApiClient(Configuration(host="http://127.0.0.1:1")))
+    with pytest.raises(ApiError, match="Unreachable") as caught:
+        await client.get(SERVICE, "a", "b")
+    await client.close()
+    assert caught.value.status == 0
 
 
 async def test_a_deletion_names_the_uid() -> None:

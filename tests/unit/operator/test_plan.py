@@ -165,7 +165,7 @@ def test_progress_is_taken_over_and_rounded_for_reading() -> None:
     )
 
 
-def test_progress_of_an_earlier_attempt_is_not_taken() -> None:
+def test_progress_of_another_attempt_is_not_taken() -> None:
     told = report.Progress(uid="uid", attempt=2, state="Training", step=12, of=60, updated=0)
     made = plan(*children(), batch_job_body(), pod_body(0), pod_body(1), status=RUNNING, progress=told)
     assert made.status.progress is None

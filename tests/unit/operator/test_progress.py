@@ -113,3 +113,25 @@ async def test_silence_is_the_time_in_which_answers_stay_the_same() -> None:
         poller.watch(KEY, "uid", 1, "127.0.3.10")
         await asyncio.sleep(0.3)
         assert poller.heard(KEY) is None, "a pod that does not answer is not silent"
+
+
+async def test_a_pod_cannot_send_the_operator_elsewhere() -> None:
+    asked: list[str] = []
+
+    async def elsewhere(request: web.Request) -> web.Response:
+        asked.append(request.path)
+        return web.json_response(answer())
+
+    async def redirect(_: web.Request) -> web.Response:
+        raise web.HTTPFound("/elsewhere")
+
+    application = web.Application()
+    application.add_routes([web.get("/status", redirect), web.get("/elsewhere", elsewhere)])
+    runner = web.AppRunner(application)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.3.11", names.STATUS_PORT).start()
+    async with polling() as (poller, news):
+        poller.watch(KEY, "uid", 1, "127.0.3.11")
+        await asyncio.sleep(0.3)
+    await runner.cleanup()
+    assert (asked, news) == ([], [])

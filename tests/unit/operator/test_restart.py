@@ -43,7 +43,7 @@ def plan(
     lost_nodes: frozenset[str] = frozenset(),
     progress: report.Progress | None = None,
     silence: float = 0,
-    step_seconds: float = 1,
+    step_seconds: float | None = 1,
     **spec: Any,
 ) -> Plan:
     cache = Cache()
@@ -92,19 +92,18 @@ def test_what_may_pass_restarts_the_job(reason: Reason) -> None:
     assert [(note.type, note.reason) for note in made.events] == [("Warning", reason)]
 
 
-def test_a_reason_that_this_operator_does_not_know_is_retried() -> None:
+def test_a_reason_that_this_operator_does_not_know_is_retried_under_its_name() -> None:
+    made = fail("CosmicRay")
+    assert (made.status.phase, made.status.attempts[-1].reason) == ("Restarting", "CosmicRay")
+
+
+def test_a_pod_without_last_words_is_retried() -> None:
     pod = pod_body(0, trainer=ended(1, "no words"), phase="Failed")
     made = plan(RUNNING, *children(), batch_job_body("FailureTarget"), pod, pod_body(1))
     assert (made.status.phase, made.status.attempts[-1].reason) == ("Restarting", "TrainerFailed")
 
 
 def test_the_budget_of_restarts_ends_the_job_and_says_so() -> None:
-    written = status("Running", attempt(4), restarts=3, countedRestarts=3)
-    made = fail("TrainerFailed", written)
-    assert made.status.phase == "Restarting", "a pod of attempt 1 says nothing about attempt 4"
-
-
-def test_the_budget_of_restarts_is_kept() -> None:
     written = status("Running", attempt(1), restarts=3, countedRestarts=3)
     made = fail("TrainerFailed", written)
     failed = made.status.condition("Failed")
@@ -375,7 +374,7 @@ def test_a_finished_job_is_deleted_after_its_time_to_live() -> None:
     assert made.decision.delete_resource
 
 
-def follow(silence: float, step_seconds: float = 1, **progress: Any) -> Plan:
+def follow(silence: float, step_seconds: float | None = 1, **progress: Any) -> Plan:
     figures = told(step=9, from_step=0).model_copy(update=progress)
     objects = [*children(), batch_job_body(), pod_body(0), pod_body(1)]
     return plan(RUNNING, *objects, progress=figures, silence=silence, step_seconds=step_seconds)
@@ -391,6 +390,22 @@ def test_a_gang_that_hangs_is_restarted() -> None:
 def test_slow_steps_get_ten_times_their_usual_time() -> None:
     assert follow(silence=99, step_seconds=10).status.phase == "Running"
     assert follow(silence=101, step_seconds=10).status.phase == "Restarting"
+
+
+def test_an_operator_that_has_not_seen_a_step_yet_waits_longer() -> None:
+    assert follow(silence=600, step_seconds=None).status.phase == "Running"
+    assert follow(silence=901, step_seconds=None).status.attempts[-1].message == "no step for 901 s after step 9"
+
+
+def test_a_new_attempt_without_any_image_is_refused_with_what_to_write() -> None:
+    cache = Cache()
+    written = status("Restarting", attempt(1, "NodeLost"), attempt(2))
+    cache.put(QLORA_JOB, QLORA_JOB.view(stored(job_body(), status=written)))
+    observation = observe(cache, KEY, None, PodDefaults(None, "Always", 60), NOW)
+    assert observation is not None
+    accepted = make_plan(observation).status.condition("Accepted")
+    assert accepted is not None
+    assert accepted.reason == "NoTrainerImage"
 
 
 @pytest.mark.parametrize("progress", [{"step": 0}, {"step": 60}, {"state": "Launching"}, {"step": 4, "from_step": 4}])

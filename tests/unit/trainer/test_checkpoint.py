@@ -68,3 +68,12 @@ def test_a_step_that_is_done_again_replaces_its_checkpoint(tmp_path: Path) -> No
     save(tmp_path, 5)
     assert newest_checkpoint(tmp_path, "uid") is not None
     assert [folder.name for folder in tmp_path.iterdir()] == ["step-5"]
+
+
+def test_what_lies_beyond_a_new_checkpoint_is_damaged_and_goes(tmp_path: Path) -> None:
+    (save(tmp_path, 9) / "state.safetensors").write_bytes(b"torn")
+    save(tmp_path, 3, keep=1)
+    assert [folder.name for folder in tmp_path.iterdir()] == ["step-3"]
+    checkpoint = newest_checkpoint(tmp_path, "uid")
+    assert checkpoint is not None
+    assert checkpoint.step == 3

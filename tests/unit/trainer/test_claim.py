@@ -58,3 +58,10 @@ def test_a_job_whose_folder_was_taken_by_another_stops_writing(tmp_path: Path) -
     with pytest.raises(TrainerError, match="another job") as error:
         mine.check()
     assert error.value.reason == Reason.OUTPUT_NOT_WRITABLE
+
+
+def test_a_claim_that_cannot_be_read_is_not_taken_for_another_jobs(tmp_path: Path) -> None:
+    (tmp_path / "attempt.json").mkdir()
+    with pytest.raises(OSError, match=r"attempt\.json"):
+        Claim(tmp_path, "uid", 2).take()
+    assert (tmp_path / "attempt.json").exists()

@@ -54,19 +54,19 @@ def explain(error: Exception, source: str, kind: str, revision: str | None) -> T
         case GatedRepoError():
             return TrainerError(
                 Reason.MODEL_ACCESS_DENIED,
-                f"{field}: the hub asks for its licence to be accepted; accept it there and write {kind}.tokenSecret",
+                f"{field}: the hub asks for its licence to be accepted; accept it there and write model.tokenSecret",
             )
         case RevisionNotFoundError():
             return TrainerError(invalid, f"{field}: has no revision {revision}; write the 40 digits of a commit of it")
         case RepositoryNotFoundError():
             return TrainerError(
                 Reason.MODEL_ACCESS_DENIED if kind == "model" else invalid,
-                f"{field}: not on the hub, or not open to this token; check the name, or write {kind}.tokenSecret",
+                f"{field}: not on the hub, or not open to this token; check the name, or write model.tokenSecret",
             )
         case HfHubHTTPError() if error.response is not None and error.response.status_code == 429:
             return TrainerError(
                 Reason.RATE_LIMITED,
-                f"{field}: the hub answers 'too many requests'; try later, or write {kind}.tokenSecret",
+                f"{field}: the hub answers 'too many requests'; try later, or write model.tokenSecret",
             )
         case OSError() if error.errno in (errno.ENOSPC, errno.EDQUOT):
             return TrainerError(

@@ -37,7 +37,9 @@ class Checkpoint(NamedTuple):
 
 
 def write_checkpoint(checkpoints: Path, step: int, state: State, facts: dict[str, Any], keep: int) -> Path:
-    """Writes `step-N` and removes all but the `keep` newest.
+    """Writes `step-N` and removes all but the `keep` newest up to it.
+
+    Later steps that lie there are not counted: training went back behind them, so they must be damaged. They go too.
 
     Raises:
         OSError: the disk is full, for example; then nothing of the new checkpoint is left.
@@ -48,7 +50,9 @@ def write_checkpoint(checkpoints: Path, step: int, state: State, facts: dict[str
         write_json(folder / _FACTS, {**facts, "step": step})
         digests = {name: _sha256(folder / name) for name in (_TENSORS, _FACTS)}
         write_json(folder / _MANIFEST, {"uid": facts["uid"], "attempt": facts["attempt"], "sha256": digests})
-    for _, folder in _folders(checkpoints)[keep:]:
+    older = [folder for number, folder in _folders(checkpoints) if number <= step]
+    later = [folder for number, folder in _folders(checkpoints) if number > step]
+    for folder in [*later, *older[keep:]]:
         shutil.rmtree(folder, ignore_errors=True)
     return target
 

@@ -99,6 +99,6 @@ class Watch:
         return descendants(os.getpid())
 
 
-def is_failure(reason: Reason | None) -> bool:
+def is_failure(reason: str | None) -> bool:
     """Whether a rank's reason is one after which the others have nothing more to do."""
     return reason is not None and reason != Reason.STOPPED
