@@ -5,7 +5,7 @@ SHELL := /bin/bash
 BIN    := .venv/bin
 PYTEST := $(BIN)/pytest
 
-.PHONY: help demo test test-fast test-integration test-e2e lint format typecheck generate verify \
+.PHONY: help demo test test-fast test-integration test-faults test-e2e lint format typecheck generate verify \
         venv lock binaries images cluster-up cluster-down benchmark-job clean
 
 help: ## This list
@@ -25,6 +25,9 @@ test-unit: venv
 
 test-integration: venv binaries ## The operator against a real API server
 	$(PYTEST) tests/integration
+
+test-faults: venv binaries ## The operator behind a proxy that disturbs each of its writes in every way
+	ALL_FAULTS=1 $(PYTEST) tests/faults
 
 test-e2e: venv images cluster-up ## Real kubelets, real images, a real model
 	$(PYTEST) tests/e2e
