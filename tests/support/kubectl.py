@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import base64
 import http.client
 import json
 import os
 import ssl
 import subprocess
+import tempfile
 import threading
 from functools import cached_property
 from pathlib import Path
@@ -69,9 +71,21 @@ class Cluster:
         if connection is None:
             config = yaml.safe_load(self.kubeconfig().read_text())
             cluster, user = config["clusters"][0]["cluster"], config["users"][0]["user"]
-            context = ssl.create_default_context(cafile=cluster["certificate-authority"])
-            context.load_cert_chain(user["client-certificate"], user["client-key"])
+            context = ssl.create_default_context(cafile=self._file(cluster, "certificate-authority"))
+            context.load_cert_chain(self._file(user, "client-certificate"), self._file(user, "client-key"))
             address = urlsplit(cluster["server"])
             connection = http.client.HTTPSConnection(address.hostname or "", address.port, context=context, timeout=30)
             self._local.connection = connection
         return connection
+
+    def _file(self, part: dict[str, str], name: str) -> str:
+        """The path of a certificate or key, which a kubeconfig may hold itself."""
+        if name in part:
+            return part[name]
+        path = Path(self._folder.name, name)
+        path.write_bytes(base64.b64decode(part[f"{name}-data"]))
+        return str(path)
+
+    @cached_property
+    def _folder(self) -> tempfile.TemporaryDirectory[str]:
+        return tempfile.TemporaryDirectory()
