@@ -77,7 +77,6 @@ class JobView:
     complete: bool
     failing: bool
     """Failed, or about to be: the Job controller has given the attempt up and ends the other pods."""
-    suspended: bool
     message: str
 
 
@@ -160,7 +159,6 @@ def job_view(body: Body) -> JobView:
         metadata=Metadata.of(body),
         complete="Complete" in conditions or "SuccessCriteriaMet" in conditions,
         failing=failed is not None,
-        suspended=bool((body.get("spec") or {}).get("suspend")),
         message=(failed or {}).get("message", ""),
     )
 

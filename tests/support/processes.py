@@ -46,13 +46,6 @@ class Process:
         self._process.kill()
         self._process.wait()
 
-    def resident_bytes(self) -> int:
-        """Peak resident memory."""
-        for line in Path(f"/proc/{self.pid}/status").read_text().splitlines():
-            if line.startswith("VmHWM:"):
-                return int(line.split()[1]) * 1024
-        raise RuntimeError("no VmHWM")
-
     def tail(self) -> str:
         return "\n".join(self.log.read_text(errors="replace").splitlines()[-30:])
 
