@@ -25,6 +25,8 @@ class JobFile(ApiModel):
     """Ranks on each host."""
     master_port: int = names.MASTER_PORT
     status_port: int = names.STATUS_PORT
+    max_restarts_in_place: Annotated[int, Field(ge=0)] = 0
+    """Times that the ranks may be started again inside the living pods of this attempt."""
     termination_grace_period_seconds: int
     """Time between SIGTERM and SIGKILL of a pod."""
     spec: QLoRAJobSpec

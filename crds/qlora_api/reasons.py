@@ -60,6 +60,8 @@ class Policy:
     """Whether the attempt spends `runPolicy.maxRestarts`; what the cluster did to the job does not."""
     advice: str
     """What a user can do about it."""
+    in_place: bool = False
+    """Whether the pods may start their ranks again by themselves: the fault of a process, in pods that live on."""
 
 
 POLICIES: dict[Reason, Policy] = {
@@ -71,16 +73,16 @@ POLICIES: dict[Reason, Policy] = {
     Reason.DISK_FULL: Policy(Retry.NEVER, True, "free space on the output's volume, or enlarge it"),
     Reason.OUTPUT_NOT_WRITABLE: Policy(Retry.NEVER, True, "make output.destination writable for user 10001"),
     Reason.GPU_OUT_OF_MEMORY: Policy(Retry.NEVER, True, "reduce training.microBatchSize or sequenceLength"),
-    Reason.HOST_OUT_OF_MEMORY: Policy(Retry.SOON, True, "raise node.resources.memory"),
-    Reason.COLLECTIVE_TIMEOUT: Policy(Retry.SOON, True, "look at the network between the nodes"),
+    Reason.HOST_OUT_OF_MEMORY: Policy(Retry.SOON, True, "raise node.resources.memory", in_place=True),
+    Reason.COLLECTIVE_TIMEOUT: Policy(Retry.SOON, True, "look at the network between the nodes", in_place=True),
     Reason.LOSS_DIVERGED: Policy(Retry.NEVER, True, "reduce training.learningRate, or look at the data"),
     Reason.HOSTFILE_INVALID: Policy(Retry.NEVER, True, "do not change the job's ConfigMap"),
     Reason.HOSTS_UNRESOLVED: Policy(Retry.LATER, True, "look at the cluster's DNS"),
-    Reason.LAUNCHER_VANISHED: Policy(Retry.SOON, True, "read the pod's log"),
-    Reason.TRAINER_FAILED: Policy(Retry.SOON, True, "read the pod's log"),
-    Reason.PEER_LOST: Policy(Retry.SOON, True, "read the other pods' logs"),
+    Reason.LAUNCHER_VANISHED: Policy(Retry.SOON, True, "read the pod's log", in_place=True),
+    Reason.TRAINER_FAILED: Policy(Retry.SOON, True, "read the pod's log", in_place=True),
+    Reason.PEER_LOST: Policy(Retry.SOON, True, "read the other pods' logs", in_place=True),
     Reason.STOPPED: Policy(Retry.SOON, False, "nothing: a pod was asked to stop"),
-    Reason.STALLED: Policy(Retry.SOON, True, "read the pods' logs from the last step on"),
+    Reason.STALLED: Policy(Retry.SOON, True, "read the pods' logs from the last step on", in_place=True),
     Reason.NODE_LOST: Policy(Retry.SOON, False, "nothing: the node is gone"),
     Reason.EVICTED: Policy(Retry.SOON, False, "nothing, unless the node was short of memory or disk"),
     Reason.PREEMPTED: Policy(Retry.SOON, False, "nothing: a job of higher priority took the place"),
@@ -90,6 +92,10 @@ POLICIES: dict[Reason, Policy] = {
     Reason.START_TIMEOUT: Policy(Retry.NEVER, True, "see what the condition Running said before"),
     Reason.DEADLINE_EXCEEDED: Policy(Retry.NEVER, True, "raise runPolicy.activeDeadline"),
 }
+
+
+CONSEQUENCES = frozenset({Reason.STOPPED, Reason.PEER_LOST, Reason.COLLECTIVE_TIMEOUT, Reason.POD_LOST})
+"""Reasons that are usually the echo of a fault in another pod."""
 
 
 def policy_of(reason: str) -> Policy:

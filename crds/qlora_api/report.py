@@ -15,6 +15,11 @@ from qlora_api.base import ApiModel
 Text = Annotated[str, Field(max_length=2048)]
 Step = Annotated[int, Field(ge=0, le=2**53)]
 Number = Annotated[float, Field(allow_inf_nan=False)]
+ReasonWord = Annotated[str, Field(max_length=64, pattern="^[A-Za-z]+$")]
+"""One of `qlora_api.reasons.Reason`, or a word of a newer trainer."""
+
+RESTARTS_TOLD = 10
+"""Restarts in place that a pod tells of."""
 
 
 class Report(ApiModel):
@@ -33,13 +38,31 @@ class Report(ApiModel):
             return None
 
 
+class Restart(Report):
+    """A restart of all ranks inside the living pods. Times are in seconds."""
+
+    number: Annotated[int, Field(ge=1, le=10_000)]
+    """1 for the first of the attempt."""
+    time: Number
+    """Unix time at which the fault was known."""
+    reason: ReasonWord
+    message: Annotated[str, Field(max_length=512)] = ""
+    completion_index: Step | None = None
+    """Pod that failed first."""
+    rank: Step | None = None
+    to_step: Step | None = None
+    """Last step done before."""
+    from_step: Step | None = None
+    """Step at which the ranks went on."""
+
+
 class Progress(Report):
     """`GET /status` of the pod with completion index 0. Times are in seconds."""
 
     uid: Text
     """UID of the QLoRAJob."""
     attempt: Step
-    state: Literal["Waiting", "Launching", "Training", "Stopping", "Succeeded", "Failed"]
+    state: Literal["Waiting", "Launching", "Training", "Restarting", "Stopping", "Succeeded", "Failed"]
     step: Step = 0
     of: Step = 0
     loss: Number | None = None
@@ -47,6 +70,13 @@ class Progress(Report):
     eta_seconds: Number | None = None
     last_checkpoint_step: Step | None = None
     from_step: Step | None = None
+    """Step at which the attempt began."""
+    resumed_step: Step | None = None
+    """Step at which the ranks that run now began: another one after a restart in place."""
+    step_seconds: Number | None = None
+    """Mean time of the last steps."""
+    restarts: Annotated[list[Restart], Field(max_length=RESTARTS_TOLD)] = []
+    """The newest restarts in place, the oldest first."""
     updated: Number
     """Unix time of the newest of these figures."""
 
@@ -55,8 +85,7 @@ class Termination(Report):
     """The termination message of a container, at most 4096 bytes as Kubernetes keeps no more."""
 
     outcome: Literal["Succeeded", "Failed"]
-    reason: Annotated[str, Field(max_length=64, pattern="^[A-Za-z]+$")] | None = None
-    """One of `qlora_api.reasons.Reason`, or a word of a newer trainer."""
+    reason: ReasonWord | None = None
     message: Text = ""
     """A sentence for people: what was wrong, and what to do."""
     exception: Annotated[str, Field(max_length=256)] | None = None
@@ -66,6 +95,8 @@ class Termination(Report):
     step: Step | None = None
     of: Step | None = None
     from_step: Step | None = None
+    restarts: Step | None = None
+    """Restarts in place that the pod has lived through."""
     loss: Number | None = None
     adapter: Text | None = None
     """Folder of the adapter inside the pod."""

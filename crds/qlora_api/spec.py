@@ -238,7 +238,8 @@ class RunPolicySpec(ApiModel):
     suspend: bool = False
     """Stop after a checkpoint and give the pods back; set to false to go on from there."""
     max_restarts: Annotated[int, Field(ge=0, le=1000)] = 3
-    """New attempts after failures of the job itself. Preemption, eviction and lost nodes are not counted."""
+    """New attempts and restarts in place after failures of the job itself. Preemption, eviction and lost nodes are not
+    counted."""
     max_disruptions: Annotated[int, Field(ge=0, le=1000)] = 10
     """New attempts an hour after preemption, eviction and lost nodes."""
     start_deadline: Duration = "1h"

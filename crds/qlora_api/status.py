@@ -32,7 +32,7 @@ class Condition(ApiModel):
     """One statement about the job, in the form that all of Kubernetes uses."""
 
     type: Annotated[str, Field(max_length=316)]
-    """Accepted, Running, Succeeded or Failed."""
+    """Accepted, Running, Stalled, Succeeded or Failed."""
     status: Literal["True", "False", "Unknown"]
     """Whether the statement holds."""
     reason: Annotated[str, Field(max_length=1024)]
@@ -43,6 +43,27 @@ class Condition(ApiModel):
     """metadata.generation that the statement is about."""
     last_transition_time: str
     """When `status` last changed."""
+
+
+class RestartInPlace(ApiModel):
+    """A restart of all ranks inside the living pods of an attempt."""
+
+    number: int
+    """1 for the first of the attempt."""
+    time: str | None = None
+    """When the fault was known."""
+    reason: str | None = None
+    """Why, as for an attempt; empty if the operator was not there to hear it."""
+    message: str | None = None
+    """The same as a sentence."""
+    pod: str | None = None
+    """The pod that failed first."""
+    to_step: int | None = None
+    """Last step done before."""
+    from_step: int | None = None
+    """Step at which the ranks went on."""
+    lost_steps: int | None = None
+    """Steps that were done again."""
 
 
 class Attempt(ApiModel):
@@ -68,6 +89,8 @@ class Attempt(ApiModel):
     """Last step that the attempt is known to have finished."""
     lost_steps: int | None = None
     """Steps that the next attempt had to do again."""
+    restarts_in_place: list[RestartInPlace] | None = None
+    """Restarts of all ranks inside the living pods, the oldest first."""
 
 
 class Progress(ApiModel):
@@ -104,13 +127,13 @@ class QLoRAJobStatus(ApiModel):
     observed_generation: int | None = None
     """metadata.generation that this status is about."""
     conditions: list[Condition] = []
-    """Statements about the job: Accepted, Running, Succeeded, Failed."""
+    """Statements about the job: Accepted, Running, Stalled, Succeeded, Failed."""
     start_time: str | None = None
     """When the first pods were asked for."""
     completion_time: str | None = None
     """When the job ended."""
     restarts: int | None = None
-    """Attempts after the first."""
+    """Attempts after the first, and restarts in place."""
     counted_restarts: int | None = None
     """Those of them that runPolicy.maxRestarts limits."""
     attempts: list[Attempt] = []

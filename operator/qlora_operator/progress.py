@@ -38,15 +38,12 @@ class _Target:
     latest: report.Progress | None = None
     answered_at: float = 0.0
     moved_at: float = 0.0
-    step_seconds: float | None = None
 
     def take(self, progress: report.Progress, now: float) -> bool:
         """Keeps an answer; returns whether it says anything new."""
         before, self.latest = self.latest, progress
         self.answered_at = now
-        if before is None or (before.step, before.state) != (progress.step, progress.state):
-            if before is not None and progress.step > before.step:
-                self.step_seconds = (now - self.moved_at) / (progress.step - before.step)
+        if before is None or _position(before) != _position(progress):
             self.moved_at = now
         volatile = {"updated"}
         return before is None or before.model_dump(exclude=volatile) != progress.model_dump(exclude=volatile)
@@ -86,7 +83,7 @@ class ProgressPoller:
         target = self._targets.get(key)
         if target is None or target.latest is None:
             return None
-        return Heard(target.latest, target.silence, target.step_seconds)
+        return Heard(target.latest, target.silence)
 
     async def run(self) -> None:
         """Asks one pod after another, the longest due first, for ever."""
@@ -127,6 +124,11 @@ class ProgressPoller:
         is_news = target.take(progress, time.monotonic())
         if self._targets.get(key) is target and (is_news or target.silence > SILENCE_WORTH_TELLING):
             self._on_news(key)
+
+
+def _position(progress: report.Progress) -> tuple[object, ...]:
+    """What stands still while a gang hangs."""
+    return progress.step, progress.state, progress.resumed_step, len(progress.restarts)
 
 
 def _url(address: str) -> str:

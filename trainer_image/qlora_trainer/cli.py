@@ -27,7 +27,7 @@ def main() -> None:
         sys.exit(run_fetch(paths))
     from qlora_trainer.supervisor.main import supervise
 
-    sys.exit(supervise(paths, dns_timeout=arguments.dns_timeout))
+    sys.exit(supervise(paths, dns_timeout=arguments.dns_timeout, address=arguments.bind))
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -39,6 +39,7 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument(
         "--dns-timeout", type=float, default=600.0, metavar="SECONDS", help="wait so long for every host's DNS name"
     )
+    run.add_argument("--bind", default="", metavar="ADDRESS", help="serve /status on this address only")
     for command in (fetch, run):
         command.add_argument("--root", type=Path, help="look for /job, /volumes, /work and /dev below this folder")
 

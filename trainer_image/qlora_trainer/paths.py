@@ -9,6 +9,8 @@ from pathlib import Path, PurePosixPath
 from qlora_api import names
 
 ROOT_VARIABLE = "QLORA_POD_ROOT"
+EPOCH_VARIABLE = "QLORA_EPOCH"
+"""Part of a rank's rendezvous, as RANK is: 0 at first, one more after each restart in place."""
 
 
 @dataclass(frozen=True)
@@ -63,9 +65,14 @@ class PodPaths:
 
     @property
     def outcomes(self) -> Path:
-        """How each rank ended: `<rank>.json`, written by the rank itself."""
+        """How the ranks ended: `<epoch>/<rank>.json`, written by the rank itself."""
         return self.work / "ranks"
 
-    def outcome(self, rank: int) -> Path:
+    def outcome(self, epoch: int, rank: int) -> Path:
         """How one rank ended."""
-        return self.outcomes / f"{rank}.json"
+        return self.outcomes / str(epoch) / f"{rank}.json"
+
+    @property
+    def epoch(self) -> Path:
+        """The epoch that trains: written by the supervisor; ranks of a later one wait for it."""
+        return self.work / "epoch"

@@ -29,6 +29,8 @@ class AttemptSpec:
     attempt: int
     spec: QLoRAJobSpec
     defaults: PodDefaults
+    counted_restarts: int = 0
+    """Of the whole job before this attempt."""
 
     @property
     def image(self) -> str:
@@ -51,6 +53,7 @@ class AttemptSpec:
             attempt=self.attempt,
             hosts=[names.host_name(self.name, self.attempt, index) for index in range(self.spec.nodes)],
             slots=self.spec.node.slots,
+            max_restarts_in_place=max(0, self.spec.run_policy.max_restarts - self.counted_restarts),
             termination_grace_period_seconds=self.defaults.termination_grace_period,
             spec=self.spec,
         )

@@ -18,14 +18,21 @@ LONGEST_DELAY = {Retry.SOON: 300.0, Retry.LATER: 900.0}
 DELAY_AFTER_PROGRESS = 1.0
 
 
-def exhausted(observation: Observation, reason: str, policy: RunPolicySpec) -> str | None:
-    """Why there is no further attempt after a failure, as a sentence; None if there is one."""
+def exhausted(observation: Observation, reason: str, policy: RunPolicySpec, unrecorded: int) -> str | None:
+    """Why there is no further attempt after a failure, as a sentence; None if there is one.
+
+    Args:
+        observation: the job.
+        reason: of the failure.
+        policy: the job's.
+        unrecorded: restarts in place that the status does not count yet.
+    """
     rule = policy_of(reason)
     if rule.retry == Retry.NEVER:
         return ""
     status = observation.status
     if rule.counted:
-        used = status.counted_restarts or 0
+        used = (status.counted_restarts or 0) + unrecorded
         if used >= policy.max_restarts:
             return f"given up after {used} restart{'s' if used != 1 else ''} (runPolicy.maxRestarts)"
         return None

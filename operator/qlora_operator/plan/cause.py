@@ -9,11 +9,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from qlora_api import names, report
-from qlora_api.reasons import Reason
+from qlora_api.reasons import CONSEQUENCES, Reason
 from qlora_operator.views import ContainerView, PodView, Terminated
-
-CONSEQUENCES = frozenset({Reason.STOPPED, Reason.PEER_LOST, Reason.COLLECTIVE_TIMEOUT, Reason.POD_LOST})
-"""Reasons that are usually the echo of a fault in another pod."""
 
 DISRUPTIONS = {
     "PreemptionByScheduler": (Reason.PREEMPTED, "the scheduler gave its place to a pod of higher priority"),

@@ -25,5 +25,6 @@ def missing_children(observation: Observation, *, with_job: bool) -> tuple[Manif
         attempt=observation.attempt,
         spec=observation.spec,
         defaults=observation.defaults,
+        counted_restarts=observation.status.counted_restarts or 0,
     )
     return tuple(child for child in children(attempt) if (child["kind"], child["metadata"]["name"]) in missing)

@@ -7,6 +7,7 @@ from qlora_api.reasons import Reason
 from qlora_api.status import Phase
 from qlora_operator.plan.budget import exhausted
 from qlora_operator.plan.cause import Cause, first_cause
+from qlora_operator.plan.in_place import unrecorded_restarts
 from qlora_operator.plan.types import AttemptChange, Decision, Observation
 
 
@@ -32,7 +33,8 @@ def end(observation: Observation, reason: str, message: str, cause: Cause | None
     assert observation.spec is not None
     if cause is not None:
         reason, message = cause.reason, cause.message
-    given_up = exhausted(observation, reason, observation.spec.run_policy)
+    unrecorded = unrecorded_restarts(observation, cause.report if cause else None)
+    given_up = exhausted(observation, reason, observation.spec.run_policy, unrecorded)
     if given_up:
         message = f"{message}; {given_up}"
     return Decision(

@@ -3,31 +3,32 @@
 from __future__ import annotations
 
 from qlora_api.reasons import Reason
+from qlora_api.stall import step_limit
 from qlora_operator.plan.end import end
-from qlora_operator.plan.types import Decision, Heard, Observation
+from qlora_operator.plan.types import Decision, Observation
 
-FLOOR = 30.0
-"""Seconds; checkpoints and a slow disk must not look like a hang."""
-STEPS = 10
-"""A step that takes so many times its usual time hangs."""
-UNMEASURED = 900.0
-"""Seconds that an operator waits which has not yet seen a step itself, as after its own restart."""
+PATIENCE = 2.0
+"""The supervisors restart a gang that hangs by themselves; after this many times their limit the operator does."""
+
+
+def stall_message(observation: Observation) -> str | None:
+    """For how long the gang has made no step, if that is too long."""
+    return _message(observation, times=1.0)
 
 
 def restart_stalled_attempt(observation: Observation) -> Decision | None:
-    """Ends an attempt that made no step for `STEPS` times the usual, at least `FLOOR`: a hung rank never ends."""
+    """Ends an attempt that hangs although its supervisors had the time to mend it."""
+    message = _message(observation, PATIENCE)
+    return None if message is None or not observation.started else end(observation, Reason.STALLED, message)
+
+
+def _message(observation: Observation, times: float) -> str | None:
     heard = observation.heard
-    if not observation.started or heard is None or not _is_stalled(heard):
+    limit = None if heard is None else step_limit(heard.progress)
+    if heard is None or limit is None or heard.silence <= times * limit:
         return None
-    usual = "" if heard.step_seconds is None else f"; a step took {heard.step_seconds:.1f} s before"
-    message = f"no step for {heard.silence:.0f} s after step {heard.progress.step}{usual}"
-    return end(observation, Reason.STALLED, message)
-
-
-def _is_stalled(heard: Heard) -> bool:
-    """Judges only between two steps: before the first, models load and kernels compile; after the last, files are
-    written."""
     progress = heard.progress
-    is_between_steps = progress.state == "Training" and (progress.from_step or 0) < progress.step < progress.of
-    limit = UNMEASURED if heard.step_seconds is None else max(FLOOR, STEPS * heard.step_seconds)
-    return is_between_steps and heard.silence > limit
+    return (
+        f"no step for {heard.silence:.0f} s after step {progress.step}; "
+        f"a step took {progress.step_seconds or 0:.1f} s before"
+    )

@@ -6,8 +6,10 @@ from typing import Any, Literal
 
 from qlora_api import report
 from qlora_api.durations import format_duration
-from qlora_api.status import Attempt, Condition, Output, Phase, Progress, QLoRAJobStatus
+from qlora_api.status import Attempt, Condition, Output, Phase, Progress, QLoRAJobStatus, RestartInPlace
 from qlora_operator.plan.budget import counters
+from qlora_operator.plan.in_place import restarts_in_place, unrecorded_restarts
+from qlora_operator.plan.stall import stall_message
 from qlora_operator.plan.types import AttemptChange, Decision, EventNote, Observation, timestamp
 
 ATTEMPTS_KEPT = 50
@@ -22,14 +24,15 @@ def compose_status(observation: Observation, decision: Decision) -> QLoRAJobStat
     now = timestamp(observation.now)
     begins = decision.attempt == AttemptChange.BEGIN
     restarts, counted = counters(before) if begins else (before.restarts or 0, before.counted_restarts or 0)
+    in_place = unrecorded_restarts(observation, decision.report) if observation.is_open else 0
     return QLoRAJobStatus(
         phase=decision.phase,
         observed_generation=observation.resource.generation,
         conditions=_conditions(observation, decision, now),
         start_time=before.start_time or (now if begins else None),
         completion_time=now if decision.phase.is_final else None,
-        restarts=restarts,
-        counted_restarts=counted,
+        restarts=restarts + in_place,
+        counted_restarts=counted + in_place,
         attempts=_attempts(observation, decision, now)[-ATTEMPTS_KEPT:],
         progress=_progress(observation, decision),
         output=_output(observation, decision),
@@ -41,6 +44,9 @@ def _attempts(observation: Observation, decision: Decision, now: str) -> list[At
     told: Any = decision.report or observation.progress
     if attempts and observation.is_open and told is not None and told.from_step is not None:
         attempts = _with_from_step(attempts, told.from_step)
+    if attempts and observation.is_open:
+        in_place = restarts_in_place(observation, decision.report)
+        attempts[-1] = attempts[-1].model_copy(update={"restarts_in_place": in_place or None})
     if decision.attempt == AttemptChange.BEGIN:
         number = observation.attempt + 1 if observation.record is not None else 1
         return [*attempts, Attempt(number=number, start_time=now)]
@@ -83,6 +89,11 @@ def _conditions(observation: Observation, decision: Decision, now: str) -> list[
     }
     if phase.is_final:
         wanted[phase.value] = ("True", *about)
+    stall = stall_message(observation) if phase == Phase.RUNNING else None
+    if stall is not None:
+        wanted["Stalled"] = ("True", "NoProgress", stall)
+    elif observation.status.condition("Stalled") is not None:
+        wanted["Stalled"] = ("False", "Progressing" if phase == Phase.RUNNING else "NotRunning", "")
     generation = observation.resource.generation
     kept = [condition for condition in observation.status.conditions if condition.type not in wanted]
     made = [_condition(observation, type_, *statement, now, generation) for type_, statement in wanted.items()]
@@ -153,10 +164,15 @@ def notes_of_transition(before: QLoRAJobStatus, after: QLoRAJobStatus) -> tuple[
         ("Accepted", "False", "Warning"),
         ("Succeeded", "True", "Normal"),
         ("Failed", "True", "Warning"),
+        ("Stalled", "True", "Warning"),
     ):
         was, is_ = before.condition(type_), after.condition(type_)
         if is_ is not None and is_.status == truth and (was is None or was.status != truth):
             notes.append(EventNote(kind, is_.reason, is_.message))
+    notes += [
+        EventNote("Warning", restart.reason or "Restarted", f"restarted in place: {restart.message or 'unknown why'}")
+        for restart in _new_restarts(before, after)
+    ]
     running = after.condition("Running")
     if running is not None and before.phase != after.phase:
         if after.phase == Phase.RESTARTING:
@@ -164,3 +180,16 @@ def notes_of_transition(before: QLoRAJobStatus, after: QLoRAJobStatus) -> tuple[
         if after.phase == Phase.SUSPENDED:
             notes.append(EventNote("Normal", running.reason, running.message))
     return tuple(notes)
+
+
+def _new_restarts(before: QLoRAJobStatus, after: QLoRAJobStatus) -> list[RestartInPlace]:
+    """Restarts in place that a status adds to the one before."""
+    known = {
+        (attempt.number, restart.number) for attempt in before.attempts for restart in attempt.restarts_in_place or []
+    }
+    return [
+        restart
+        for attempt in after.attempts
+        for restart in attempt.restarts_in_place or []
+        if (attempt.number, restart.number) not in known
+    ]

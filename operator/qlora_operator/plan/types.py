@@ -20,8 +20,6 @@ class Heard:
     progress: report.Progress
     silence: float
     """Seconds, between two answers, in which no step was done: a pod that does not answer is not silent."""
-    step_seconds: float | None
-    """Measured time of a step."""
 
 
 @dataclass(frozen=True)

@@ -27,7 +27,7 @@ def plan(*objects: Body, status: Body | None = None, progress: report.Progress |
     for body in objects:
         kind = KIND_BY_NAME[body["kind"]]
         cache.put(kind, kind.view(body))
-    observation = observe(cache, KEY, progress and Heard(progress, silence=0, step_seconds=1), DEFAULTS, NOW)
+    observation = observe(cache, KEY, progress and Heard(progress, silence=0), DEFAULTS, NOW)
     assert observation is not None
     return make_plan(observation)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -43,7 +44,6 @@ def plan(
     lost_nodes: frozenset[str] = frozenset(),
     progress: report.Progress | None = None,
     silence: float = 0,
-    step_seconds: float | None = 1,
     **spec: Any,
 ) -> Plan:
     cache = Cache()
@@ -51,7 +51,7 @@ def plan(
     for body in objects:
         kind = KIND_BY_NAME[body["kind"]]
         cache.put(kind, kind.view(body))
-    observation = observe(cache, KEY, progress and Heard(progress, silence, step_seconds), DEFAULTS, NOW, lost_nodes)
+    observation = observe(cache, KEY, progress and Heard(progress, silence), DEFAULTS, NOW, lost_nodes)
     assert observation is not None
     return make_plan(observation)
 
@@ -69,8 +69,9 @@ def failed_pod(reason: str, index: int = 0, **words: Any) -> Body:
 RUNNING = status("Running", attempt())
 
 
-def fail(reason: str, written: Body = RUNNING, **spec: Any) -> Plan:
-    return plan(written, *children(), batch_job_body("FailureTarget"), failed_pod(reason), pod_body(1), **spec)
+def fail(reason: str, written: Body = RUNNING, restarts: int | None = None, **spec: Any) -> Plan:
+    failed = failed_pod(reason, **({} if restarts is None else {"restarts": restarts}))
+    return plan(written, *children(), batch_job_body("FailureTarget"), failed, pod_body(1), **spec)
 
 
 @pytest.mark.parametrize("reason", [reason for reason, policy in POLICIES.items() if policy.retry == Retry.NEVER])
@@ -374,40 +375,91 @@ def test_a_finished_job_is_deleted_after_its_time_to_live() -> None:
     assert made.decision.delete_resource
 
 
-def follow(silence: float, step_seconds: float | None = 1, **progress: Any) -> Plan:
-    figures = told(step=9, from_step=0).model_copy(update=progress)
+def follow(silence: float, written: Body = RUNNING, **progress: Any) -> Plan:
+    figures = told(step=9, from_step=0).model_copy(update={"step_seconds": 1.0, **progress})
     objects = [*children(), batch_job_body(), pod_body(0), pod_body(1)]
-    return plan(RUNNING, *objects, progress=figures, silence=silence, step_seconds=step_seconds)
+    return plan(written, *objects, progress=figures, silence=silence)
 
 
-def test_a_gang_that_hangs_is_restarted() -> None:
+def test_a_gang_that_hangs_is_said_to_be_stalled_while_its_supervisors_may_mend_it() -> None:
     made = follow(silence=31)
+    stalled = made.status.condition("Stalled")
+    assert stalled is not None
+    assert (made.status.phase, stalled.status) == ("Running", "True")
+    assert stalled.message == "no step for 31 s after step 9; a step took 1.0 s before"
+    assert [(note.type, note.reason) for note in made.events] == [("Warning", "NoProgress")]
+    after = follow(silence=0, written=made.status.to_json())
+    stalled = after.status.condition("Stalled")
+    assert stalled is not None
+    assert (stalled.status, stalled.reason, after.events) == ("False", "Progressing", ())
+
+
+def test_a_gang_that_its_supervisors_do_not_mend_is_restarted() -> None:
+    made = follow(silence=61)
     record = made.status.attempts[-1]
     assert (made.status.phase, record.reason, record.to_step) == ("Restarting", "Stalled", 9)
-    assert record.message == "no step for 31 s after step 9; a step took 1.0 s before"
+    assert record.message == "no step for 61 s after step 9; a step took 1.0 s before"
 
 
-def test_slow_steps_get_ten_times_their_usual_time() -> None:
-    assert follow(silence=99, step_seconds=10).status.phase == "Running"
-    assert follow(silence=101, step_seconds=10).status.phase == "Restarting"
-
-
-def test_an_operator_that_has_not_seen_a_step_yet_waits_longer() -> None:
-    assert follow(silence=600, step_seconds=None).status.phase == "Running"
-    assert follow(silence=901, step_seconds=None).status.attempts[-1].message == "no step for 901 s after step 9"
-
-
-def test_a_new_attempt_without_any_image_is_refused_with_what_to_write() -> None:
-    cache = Cache()
-    written = status("Restarting", attempt(1, "NodeLost"), attempt(2))
-    cache.put(QLORA_JOB, QLORA_JOB.view(stored(job_body(), status=written)))
-    observation = observe(cache, KEY, None, PodDefaults(None, "Always", 60), NOW)
-    assert observation is not None
-    accepted = make_plan(observation).status.condition("Accepted")
-    assert accepted is not None
-    assert accepted.reason == "NoTrainerImage"
+def test_slow_steps_get_ten_times_their_usual_time_and_as_much_again() -> None:
+    assert follow(silence=99, step_seconds=10).status.condition("Stalled") is None
+    assert follow(silence=101, step_seconds=10).status.condition("Stalled") is not None
+    assert follow(silence=199, step_seconds=10).status.phase == "Running"
+    assert follow(silence=201, step_seconds=10).status.phase == "Restarting"
 
 
 @pytest.mark.parametrize("progress", [{"step": 0}, {"step": 60}, {"state": "Launching"}, {"step": 4, "from_step": 4}])
 def test_loading_and_writing_results_is_no_hang(progress: dict[str, Any]) -> None:
     assert follow(silence=500, **progress).status.phase == "Running"
+
+
+def in_place(number: int, **fields: Any) -> report.Restart:
+    base = {"number": number, "time": 1767225600, "reason": "TrainerFailed", "message": "why", "completion_index": 1}
+    return report.Restart.model_validate({**base, "to_step": 7, **fields})
+
+
+def follow_restarts(written: Body, *restarts: report.Restart, **spec: Any) -> Plan:
+    figures = told(step=9, from_step=0).model_copy(update={"restarts": list(restarts)})
+    return plan(written, *children(), batch_job_body(), pod_body(0), pod_body(1), progress=figures, **spec)
+
+
+def test_a_restart_in_place_is_recorded_and_counted_once() -> None:
+    made = follow_restarts(RUNNING, in_place(1))
+    (record,) = made.status.attempts[-1].restarts_in_place or []
+    assert (record.number, record.reason, record.pod, record.to_step) == (1, "TrainerFailed", "job-1-1-abcde", 7)
+    assert (made.status.phase, made.status.restarts, made.status.counted_restarts) == ("Running", 1, 1)
+    assert [note.message for note in made.events] == ["restarted in place: why"]
+    again = follow_restarts(made.status.to_json(), in_place(1, from_step=4))
+    (record,) = again.status.attempts[-1].restarts_in_place or []
+    assert (record.from_step, record.lost_steps) == (4, 3)
+    assert (again.status.restarts, again.status.counted_restarts, again.events) == (1, 1, ())
+
+
+def test_a_record_outlives_an_operator_that_has_heard_nothing_yet() -> None:
+    written = follow_restarts(RUNNING, in_place(1)).status
+    made = plan(written.to_json(), *children(), batch_job_body(), pod_body(0), pod_body(1))
+    assert made.status == written
+
+
+def test_restarts_that_nobody_told_of_are_counted_when_the_pods_end() -> None:
+    made = fail("TrainerFailed", restarts=2)
+    assert [restart.number for restart in made.status.attempts[-1].restarts_in_place or []] == [1, 2]
+    assert (made.status.phase, made.status.counted_restarts) == ("Restarting", 2)
+
+
+def test_restarts_in_place_spend_the_same_budget_as_attempts() -> None:
+    made = fail("TrainerFailed", restarts=3)
+    failed = made.status.condition("Failed")
+    assert failed is not None
+    assert "given up after 3 restarts (runPolicy.maxRestarts)" in failed.message
+    (config_map,) = [
+        child
+        for child in plan(status("Restarting", attempt(2), countedRestarts=1, restarts=1)).create
+        if child["kind"] == "ConfigMap"
+    ]
+    assert json.loads(config_map["data"]["job.json"])["maxRestartsInPlace"] == 2
+
+
+def test_a_pod_cannot_fill_the_status_with_restarts() -> None:
+    made = follow_restarts(RUNNING, in_place(9_999), runPolicy={"maxRestarts": 100})
+    assert [restart.number for restart in made.status.attempts[-1].restarts_in_place or []] == list(range(81, 101))

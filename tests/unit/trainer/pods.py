@@ -58,6 +58,10 @@ class Pod:
         (root / "job/job.json").write_text(json.dumps(job.to_json()))
         (root / "job/hostfile").write_text(job.hostfile())
 
+    @property
+    def host(self) -> str:
+        return self.job.hosts[self.index]
+
     def fetch(self) -> int:
         return subprocess.run([*PROGRAM, "fetch", "--root", str(self.root)], check=False, timeout=60).returncode
 
@@ -65,7 +69,7 @@ class Pod:
         environment = {**os.environ, "JOB_COMPLETION_INDEX": str(self.index), **variables}
         with (self.root / "log").open("ab") as log:
             self.process = subprocess.Popen(
-                [*PROGRAM, "run", "--root", str(self.root), *arguments],
+                [*PROGRAM, "run", "--root", str(self.root), "--bind", self.host, *arguments],
                 env=environment,
                 stdout=log,
                 stderr=subprocess.STDOUT,
@@ -90,7 +94,7 @@ class Pod:
         return Termination.model_validate_json((self.root / "dev/termination-log").read_bytes())
 
     def get(self, path: str) -> bytes:
-        with urllib.request.urlopen(f"http://127.0.0.1:{self.job.status_port}{path}", timeout=5) as answer:
+        with urllib.request.urlopen(f"http://{self.host}:{self.job.status_port}{path}", timeout=5) as answer:
             body: bytes = answer.read()
         return body
 
@@ -123,15 +127,14 @@ class Pod:
     def ranks(self) -> list[int]:
         return self.pids("-u", "-m", "qlora_trainer.rank")
 
-    def launcher(self) -> int:
-        (pid,) = self.pids("-u", "-m", "deepspeed.launcher.launch")
-        return pid
+    def launchers(self) -> list[int]:
+        return self.pids("-u", "-m", "deepspeed.launcher.launch")
 
     def kill_all(self) -> None:
         if hasattr(self, "process") and self.process.poll() is None:
             self.process.send_signal(signal.SIGKILL)
             self.process.wait()
-        for pid in [*self.ranks(), *self.pids("-u", "-m", "deepspeed.launcher.launch")]:
+        for pid in [*self.ranks(), *self.launchers()]:
             os.kill(pid, signal.SIGKILL)
 
 
@@ -156,10 +159,17 @@ class Gang:
         (self.volumes / "data/train.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
 
     def new_pods(
-        self, nodes: int = 1, slots: int = 1, uid: str = "uid", attempt: int = 1, grace: int = 30, **changes: Any
+        self,
+        nodes: int = 1,
+        slots: int = 1,
+        uid: str = "uid",
+        attempt: int = 1,
+        grace: int = 30,
+        restarts: int = 0,
+        **changes: Any,
     ) -> list[Pod]:
         hosts = [f"127.0.0.{number + 1}" for number in range(nodes)]
-        port = free_port()
+        master_port, status_port = free_port(), free_port()
         changes["nodes"] = nodes
         changes["node"] = {**changes.get("node", {}), "slots": slots}
         pods = []
@@ -171,8 +181,9 @@ class Gang:
                 attempt=attempt,
                 hosts=hosts,
                 slots=slots,
-                master_port=port,
-                status_port=free_port(),
+                master_port=master_port,
+                status_port=status_port,
+                max_restarts_in_place=restarts,
                 termination_grace_period_seconds=grace,
                 spec=spec(**changes),
             )

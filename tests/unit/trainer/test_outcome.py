@@ -77,14 +77,30 @@ def test_the_stop_of_another_pod_is_told() -> None:
     assert stopped.message == "another pod of the job was asked to stop; saved"
 
 
+def test_a_halted_pod_says_what_the_other_pod_said() -> None:
+    halted = decide(Ending({0: None, 1: bad(Reason.PEER_LOST)}, exit_code=None, halted="rank 3: KeyError"))
+    assert (halted.reason, halted.message) == (Reason.PEER_LOST, "stopped because of another pod: rank 3: KeyError")
+
+
+def test_a_rank_that_was_killed_is_the_cause_although_the_gang_was_halted_before_its_launcher_noticed() -> None:
+    killed = decide(Ending({0: None}, exit_code=247, halted="lost the connection", oom_kills=0))
+    assert (killed.reason, killed.rank) == (Reason.TRAINER_FAILED, 0)
+
+
+def test_a_rank_that_vanished_is_the_cause_although_the_launcher_had_to_be_killed() -> None:
+    """As when the other ranks wait for it in a collective operation, and the launcher for them."""
+    killed = decide(Ending({0: None, 1: None}, exit_code=None, vanished=1, oom_kills=0))
+    assert (killed.reason, killed.rank) == (Reason.TRAINER_FAILED, 1)
+
+
 def test_ranks_are_read_in_the_order_in_which_they_failed(tmp_path: Path) -> None:
     paths = PodPaths(tmp_path)
-    paths.outcomes.mkdir(parents=True)
+    (paths.outcomes / "1").mkdir(parents=True)
     for rank, when in ((2, 200), (3, 100)):
-        paths.outcome(rank).write_bytes(termination.encode(bad(Reason.TRAINER_FAILED, rank=rank)))
-        os.utime(paths.outcome(rank), (when, when))
-    paths.outcome(4).write_text("torn")
-    assert [(rank, left is None) for rank, left in read_ranks(paths, range(2, 6)).items()] == [
+        paths.outcome(1, rank).write_bytes(termination.encode(bad(Reason.TRAINER_FAILED, rank=rank)))
+        os.utime(paths.outcome(1, rank), (when, when))
+    paths.outcome(1, 4).write_text("torn")
+    assert [(rank, left is None) for rank, left in read_ranks(paths, 1, range(2, 6)).items()] == [
         (3, False),
         (2, False),
         (4, True),

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from qlora_api.report import Progress
+from qlora_api.report import Progress, Restart
 from qlora_trainer.paths import PodPaths
 from qlora_trainer.supervisor.server import serve
 from qlora_trainer.supervisor.status import Status
@@ -40,8 +40,9 @@ def get(url: str) -> str:
     return text
 
 
-def tell(pod: Pod, attempt: int = 1) -> None:
-    progress = Progress(uid="uid", attempt=attempt, state="Training", step=3, of=9, loss=1.5, updated=5.0)
+def tell(pod: Pod, attempt: int = 1, resumed_step: int = 0) -> None:
+    figures = {"step": 3, "of": 9, "loss": 1.5, "updated": 5.0, "from_step": resumed_step, "resumed_step": resumed_step}
+    progress = Progress.model_validate({"uid": "uid", "attempt": attempt, "state": "Training", **figures})
     (pod.root / "work/progress.json").write_text(progress.model_dump_json(by_alias=True))
 
 
@@ -62,6 +63,21 @@ def test_the_figures_are_the_ranks_and_the_state_the_supervisors(pod: Pod, statu
 def test_figures_of_another_attempt_are_not_told(pod: Pod, address: str) -> None:
     tell(pod, attempt=2)
     assert Progress.model_validate_json(get(f"{address}/status")).step == 0
+
+
+def test_a_restart_in_place_keeps_the_figures_and_learns_where_it_went_on(
+    pod: Pod, status: Status, address: str
+) -> None:
+    tell(pod, resumed_step=0)
+    assert Progress.model_validate_json(get(f"{address}/status")).step == 3
+    status.state = "Restarting"
+    status.restarted(Restart(number=1, time=5.0, reason="TrainerFailed", to_step=3))
+    told = Progress.model_validate_json(get(f"{address}/status"))
+    assert (told.state, told.step, told.from_step, told.restarts[0].from_step) == ("Restarting", 3, 0, None)
+    status.state = "Launching"
+    tell(pod, resumed_step=2)
+    told = Progress.model_validate_json(get(f"{address}/status"))
+    assert (told.state, told.from_step, told.resumed_step, told.restarts[0].from_step) == ("Training", 0, 2, 2)
 
 
 def test_prometheus_finds_the_same_figures(pod: Pod, status: Status, address: str) -> None:

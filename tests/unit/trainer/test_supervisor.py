@@ -6,7 +6,6 @@ import json
 import os
 import signal
 import time
-from pathlib import Path
 
 import pytest
 
@@ -99,7 +98,8 @@ def test_a_killed_launcher_is_no_success_and_leaves_no_rank_behind(gang: Gang) -
     assert pod.fetch() == 0
     pod.start()
     pod.wait_for_step(1)
-    os.kill(pod.launcher(), signal.SIGKILL)
+    (launcher,) = pod.launchers()
+    os.kill(launcher, signal.SIGKILL)
     assert pod.wait(40) == 1
     termination = pod.termination()
     assert termination.reason == Reason.LAUNCHER_VANISHED
@@ -107,7 +107,3 @@ def test_a_killed_launcher_is_no_success_and_leaves_no_rank_behind(gang: Gang) -
     assert pod.ranks() == []
     checkpoint = gang.output / f"checkpoints/step-{termination.step}/manifest.json"
     assert json.loads(checkpoint.read_text())["attempt"] == 1
-
-
-def _environment(pid: int) -> bytes:
-    return b"\0" + Path(f"/proc/{pid}/environ").read_bytes()

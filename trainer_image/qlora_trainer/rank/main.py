@@ -3,30 +3,35 @@
 from __future__ import annotations
 
 import os
+import time
 import traceback
+from pathlib import Path
 from typing import NoReturn
 
 from qlora_api.report import Termination
 from qlora_trainer import log, termination
 from qlora_trainer.files import write_text
 from qlora_trainer.job import load_job
-from qlora_trainer.paths import PodPaths
+from qlora_trainer.paths import EPOCH_VARIABLE, PodPaths
 from qlora_trainer.rank.outcome import explain, peak_memory_bytes
 from qlora_trainer.rank.stop import StopSignal
 
+_POLL_SECONDS = 0.05
+
 
 def main() -> NoReturn:
-    """Trains, and leaves how it ended in `ranks/<rank>.json`.
+    """Trains once its epoch begins, and leaves how it ended in `ranks/<epoch>/<rank>.json`.
 
     A rank that was asked to stop, and has saved what it had, exits with 0: on any other code the launcher would go
     on to kill the other ranks of the pod, which may not be done yet.
     """
     stop = StopSignal()
     stop.install()
-    rank, paths = int(os.environ["RANK"]), PodPaths.from_environment()
+    rank, epoch, paths = int(os.environ["RANK"]), int(os.environ[EPOCH_VARIABLE]), PodPaths.from_environment()
     try:
         from qlora_trainer.rank.run import run  # seconds of imports, which SIGTERM may interrupt
 
+        _wait_for_epoch(paths.epoch, epoch)
         outcome = run(paths, rank, stop)
     except BaseException as error:
         reason, message = explain(error)
@@ -34,13 +39,19 @@ def main() -> NoReturn:
             reason, message, exception=f"{type(error).__module__}.{type(error).__qualname__}"[:256], rank=rank
         )
         traceback.print_exc()
-    _leave(paths, rank, outcome)
+    _leave(paths, paths.outcome(epoch, rank), rank, outcome)
 
 
-def _leave(paths: PodPaths, rank: int, outcome: Termination) -> NoReturn:
+def _wait_for_epoch(file: Path, epoch: int) -> None:
+    """Returns when the supervisor has written the epoch: a rank that stands by has only its imports behind it."""
+    while not file.exists() or int(file.read_text()) < epoch:
+        time.sleep(_POLL_SECONDS)
+
+
+def _leave(paths: PodPaths, file: Path, rank: int, outcome: Termination) -> NoReturn:
     host = load_job(paths).hosts[int(os.environ.get("CROSS_RANK", "0"))]
     outcome = outcome.model_copy(update={"rank": rank, "host": host, "peak_memory_bytes": peak_memory_bytes()})
-    write_text(paths.outcome(rank), outcome.model_dump_json(by_alias=True, exclude_none=True))
+    write_text(file, outcome.model_dump_json(by_alias=True, exclude_none=True))
     log.event("rank_ended", rank=rank, outcome=outcome.outcome, reason=outcome.reason)
     is_calm = outcome.outcome == "Succeeded" or outcome.reason == "Stopped"
     os._exit(0 if is_calm else 1)  # no clean-up: a broken process group can block it for minutes

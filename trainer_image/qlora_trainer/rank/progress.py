@@ -43,6 +43,7 @@ class ProgressWriter:
             step=from_step,
             of=of,
             from_step=from_step,
+            resumed_step=from_step,
             loss=loss,
             last_checkpoint_step=from_step or None,
             updated=time.time(),
@@ -70,6 +71,7 @@ class ProgressWriter:
                 "loss": loss,
                 "tokens_per_second": tokens / seconds,
                 "eta_seconds": mean * (self.progress.of - step),
+                "step_seconds": mean,
             }
         )
         if self._log_file is None:

@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 from qlora_api.job_file import JobFile
-from qlora_trainer.paths import ROOT_VARIABLE, PodPaths
+from qlora_trainer.paths import EPOCH_VARIABLE, ROOT_VARIABLE, PodPaths
 
 RANK_MODULE = "qlora_trainer.rank"
 
@@ -29,7 +29,7 @@ def command(job: JobFile, completion_index: int, paths: PodPaths) -> list[str]:
     ]
 
 
-def environment(job: JobFile, paths: PodPaths, inherited: dict[str, str], cpus: int) -> dict[str, str]:
+def environment(job: JobFile, paths: PodPaths, inherited: dict[str, str], cpus: int, epoch: int = 0) -> dict[str, str]:
     """The environment of launcher and ranks. What the pod sets itself is kept.
 
     Args:
@@ -37,6 +37,7 @@ def environment(job: JobFile, paths: PodPaths, inherited: dict[str, str], cpus: 
         paths: where things lie.
         inherited: the supervisor's own environment.
         cpus: cores that the ranks of this pod may use.
+        epoch: what the ranks wait for before they meet.
     """
     defaults = {
         "OMP_NUM_THREADS": str(max(1, cpus // job.slots)),
@@ -53,7 +54,7 @@ def environment(job: JobFile, paths: PodPaths, inherited: dict[str, str], cpus: 
         "PYTHONWARNINGS": "ignore::FutureWarning",
     }
     accelerator = "cpu" if job.spec.node.accelerator == "cpu" else "cuda"
-    forced = {"DS_ACCELERATOR": accelerator, ROOT_VARIABLE: str(paths.root)}
+    forced = {"DS_ACCELERATOR": accelerator, ROOT_VARIABLE: str(paths.root), EPOCH_VARIABLE: str(epoch)}
     return defaults | inherited | forced
 
 
@@ -68,12 +69,12 @@ def usable_cpus(requested: str | None, available: int) -> int:
     return max(1, min(cores, available))
 
 
-def start(job: JobFile, completion_index: int, paths: PodPaths) -> subprocess.Popen[bytes]:
-    """Starts the launcher; its standard output is the pod's."""
+def start(job: JobFile, completion_index: int, paths: PodPaths, epoch: int) -> subprocess.Popen[bytes]:
+    """Starts the launcher; its standard output is the pod's. Its ranks import what they need, and then wait."""
     cpus = usable_cpus(job.spec.node.resources.cpu, len(os.sched_getaffinity(0)))
     return subprocess.Popen(  # noqa: S603 - no shell, and every argument is ours or checked
         command(job, completion_index, paths),
-        env=environment(job, paths, dict(os.environ), cpus),
+        env=environment(job, paths, dict(os.environ), cpus, epoch),
         stdin=subprocess.DEVNULL,
         start_new_session=True,
     )

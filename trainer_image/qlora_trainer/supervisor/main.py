@@ -14,15 +14,20 @@ from qlora_trainer import log, termination
 from qlora_trainer.errors import StopRequested, TrainerError
 from qlora_trainer.job import load_job
 from qlora_trainer.paths import PodPaths
-from qlora_trainer.supervisor.cgroup import oom_kills
 from qlora_trainer.supervisor.dns import wait_for_hosts
+from qlora_trainer.supervisor.epochs import Epochs
+from qlora_trainer.supervisor.gang.coordinator import Coordinator
+from qlora_trainer.supervisor.gang.member import HttpLink, Link, Member
+from qlora_trainer.supervisor.gang.messages import MemberReport, Order
+from qlora_trainer.supervisor.gang.stall import StallClock
 from qlora_trainer.supervisor.hostfile import check_hostfile, completion_index
-from qlora_trainer.supervisor.launch import start
-from qlora_trainer.supervisor.outcome import Ending, decide, exit_code, read_ranks
-from qlora_trainer.supervisor.processes import adopt_orphans
+from qlora_trainer.supervisor.outcome import exit_code
+from qlora_trainer.supervisor.processes import adopt_orphans, wait_until
 from qlora_trainer.supervisor.server import serve
 from qlora_trainer.supervisor.status import Status
-from qlora_trainer.supervisor.watch import Watch, is_failure
+
+LINGER_SECONDS = 5.0
+"""Time that pod 0 stays, after the end, for the others to hear of it."""
 
 
 class StopRequest:
@@ -38,12 +43,13 @@ class StopRequest:
         return self.received
 
 
-def supervise(paths: PodPaths, dns_timeout: float) -> int:
+def supervise(paths: PodPaths, dns_timeout: float, address: str = "") -> int:
     """Runs this pod's part of the job; every way out leaves a termination message.
 
     Args:
         paths: where things lie.
         dns_timeout: seconds to wait for the hosts' names.
+        address: where to serve; empty for everywhere.
 
     Returns:
         The exit code: 0 after success, 143 if the pod was asked to stop, 1 otherwise.
@@ -53,8 +59,7 @@ def supervise(paths: PodPaths, dns_timeout: float) -> int:
     try:
         job = load_job(paths)
         status = Status(job, paths)
-        serve(status, job.status_port)
-        outcome = _run(job, paths, status, stop, dns_timeout)
+        outcome = _run(job, paths, status, stop, dns_timeout, address)
     except TrainerError as error:
         outcome = termination.failed(error.reason, error.message)
     except StopRequested:
@@ -69,35 +74,48 @@ def supervise(paths: PodPaths, dns_timeout: float) -> int:
     return exit_code(outcome)
 
 
-def _run(job: JobFile, paths: PodPaths, status: Status, stop: StopRequest, dns_timeout: float) -> Termination:
+def _run(
+    job: JobFile, paths: PodPaths, status: Status, stop: StopRequest, dns_timeout: float, address: str
+) -> Termination:
     index = completion_index(os.environ.get("JOB_COMPLETION_INDEX"), job)
+    coordinator = Coordinator(job, lambda: status.progress().step, status.restarted) if index == 0 else None
+    serve(status, job.status_port, address, coordinator.receive if coordinator else None)
     check_hostfile(paths.hostfile, job)
     if not paths.sources.exists():
         raise TrainerError(Reason.TRAINER_FAILED, f"{paths.sources} is missing; run 'qlora-trainer fetch' first")
     shutil.rmtree(paths.outcomes, ignore_errors=True)
-    paths.outcomes.mkdir(parents=True)
-    paths.progress.unlink(missing_ok=True)
+    paths.epoch.unlink(missing_ok=True)
     with log.phase("resolve_hosts", hosts=len(job.hosts)):
         wait_for_hosts(job.hosts, dns_timeout, is_stopping=stop)
 
-    status.state = "Launching"
     adopt_orphans()
-    ranks = range(index * job.slots, (index + 1) * job.slots)
-    kills_before = oom_kills()
-    launcher = start(job, index, paths)
-    log.event("launched", completion_index=index, world_size=job.world_size, pid=launcher.pid)
+    if coordinator is None:
+        return _train(job, index, paths, status, stop, HttpLink(job.hosts[0], job.status_port))
+    outcome = _train(job, index, paths, status, stop, _watchful(coordinator, status))
+    if outcome.outcome == "Failed" and not stop():
+        wait_until(lambda: stop() or coordinator.everyone_was_told_to_end, timeout=LINGER_SECONDS)
+    return _with_finding(outcome, coordinator.finding)
 
-    def is_stopping() -> bool:
-        if stop.received and status.state != "Stopping":
-            status.state = "Stopping"
-        return stop.received
 
-    def has_failed() -> bool:
-        return any(is_failure(outcome.reason) for outcome in read_ranks(paths, ranks).values() if outcome is not None)
+def _train(job: JobFile, index: int, paths: PodPaths, status: Status, stop: StopRequest, link: Link) -> Termination:
+    return Epochs(job, index, paths, status, Member(job, index, link), stop).until_the_end()
 
-    watch = Watch(launcher, job.termination_grace_period_seconds, is_stopping, has_failed)
-    code = watch.until_the_end()
-    kills_after = oom_kills()
-    kills = None if kills_before is None or kills_after is None else kills_after - kills_before
-    ending = Ending(read_ranks(paths, ranks), code, watch.outlived, stop.received, kills)
-    return decide(ending)
+
+def _watchful(coordinator: Coordinator, status: Status) -> Link:
+    """Pod 0's way to the coordinator, which has it look for a stall each time."""
+    clock = StallClock()
+
+    def link(report: MemberReport) -> Order | None:
+        message = clock.stalled(status.progress())
+        if message is not None:
+            coordinator.find(Reason.STALLED, message)
+        return coordinator.receive(report)
+
+    return link
+
+
+def _with_finding(outcome: Termination, finding: Termination | None) -> Termination:
+    """What the coordinator has found out itself is told by pod 0, whose own ranks only know that they were stopped."""
+    if finding is None or outcome.reason != Reason.PEER_LOST:
+        return outcome
+    return outcome.model_copy(update={"reason": finding.reason, "message": finding.message})

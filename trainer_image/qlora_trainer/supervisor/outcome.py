@@ -25,17 +25,21 @@ class Ending:
     """Exit code of `deepspeed`: negative for a signal, None if it had to be killed."""
     outlived: bool = False
     """Whether ranks were still running when `deepspeed` had ended."""
+    vanished: int | None = None
+    """A rank that ended without a word while `deepspeed` lived."""
     stopped: bool = False
     """Whether this pod was asked to stop."""
+    halted: str | None = None
+    """Why the gang has halted the ranks, if it has."""
     oom_kills: int | None = None
     """Processes that the kernel killed for memory meanwhile, or None if it does not say."""
 
 
-def read_ranks(paths: PodPaths, ranks: range) -> dict[int, Termination | None]:
-    """What the ranks left, in the order of time; those that left nothing come last."""
+def read_ranks(paths: PodPaths, epoch: int, ranks: range) -> dict[int, Termination | None]:
+    """What the ranks of an epoch left, in the order of time; those that left nothing come last."""
     found: list[tuple[float, int, Termination]] = []
     for rank in ranks:
-        file = paths.outcome(rank)
+        file = paths.outcome(epoch, rank)
         outcome = _read(file)
         if outcome is not None:
             found.append((file.stat().st_mtime, rank, outcome))
@@ -63,6 +67,7 @@ def decide(ending: Ending) -> Termination:
     failures = [outcome for outcome in left if outcome.outcome == "Failed"]
     causes = [outcome for outcome in failures if outcome.reason not in (Reason.PEER_LOST, Reason.STOPPED)]
     stops = [outcome for outcome in failures if outcome.reason == Reason.STOPPED]
+    silent = next((rank for rank, outcome in ending.ranks.items() if outcome is None), None)
     if causes:
         chosen = causes[0]
     elif ending.stopped:
@@ -71,10 +76,16 @@ def decide(ending: Ending) -> Termination:
             if stops
             else termination.failed(Reason.STOPPED, "asked to stop, and killed before the next checkpoint")
         )
+    elif silent is not None and ending.exit_code in (_KILLED, _ABORTED):
+        chosen = _silent(ending, silent)
+    elif ending.vanished is not None:
+        chosen = _killed(ending, ending.vanished)
+    elif ending.halted is not None and len(stops) < len(ending.ranks):
+        chosen = termination.failed(Reason.PEER_LOST, f"stopped because of another pod: {ending.halted}")
     elif ending.outlived:
         chosen = _vanished(ending, stops)
-    elif None in ending.ranks.values():
-        chosen = _silent(ending, next(rank for rank, outcome in ending.ranks.items() if outcome is None))
+    elif silent is not None:
+        chosen = _silent(ending, silent)
     elif stops:
         chosen = stops[0].model_copy(
             update={"message": f"another pod of the job was asked to stop; {stops[0].message}"}
@@ -105,11 +116,7 @@ def _silent(ending: Ending, rank: int) -> Termination:
     """A rank ended without a word."""
     match ending.exit_code:
         case code if code == _KILLED:
-            if ending.oom_kills == 0:
-                reason, message = Reason.TRAINER_FAILED, f"rank {rank} was killed by SIGKILL, not for want of memory"
-            else:
-                reason = Reason.HOST_OUT_OF_MEMORY
-                message = f"rank {rank} was killed, most likely for want of memory; write more node.resources.memory"
+            return _killed(ending, rank)
         case code if code == _ABORTED:
             reason = Reason.COLLECTIVE_TIMEOUT
             message = f"rank {rank} was ended by SIGABRT, as a watchdog does when another rank does not answer"
@@ -119,6 +126,15 @@ def _silent(ending: Ending, rank: int) -> Termination:
         case code:
             reason = Reason.TRAINER_FAILED
             message = f"deepspeed ended with exit code {code} before rank {rank} could say why; see the pod's log"
+    return termination.failed(reason, message, rank=rank)
+
+
+def _killed(ending: Ending, rank: int) -> Termination:
+    if ending.oom_kills == 0:
+        reason, message = Reason.TRAINER_FAILED, f"rank {rank} was killed by SIGKILL, not for want of memory"
+    else:
+        reason = Reason.HOST_OUT_OF_MEMORY
+        message = f"rank {rank} was killed, most likely for want of memory; write more node.resources.memory"
     return termination.failed(reason, message, rank=rank)
 
 

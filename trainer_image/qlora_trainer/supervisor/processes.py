@@ -1,4 +1,4 @@
-"""Finds and signals the pod's processes by /proc: the launcher's own bookkeeping ends with the launcher."""
+"""Finds and signals a launch's processes by /proc: the launcher's own bookkeeping ends with the launcher."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import ctypes
 import os
 import signal
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
@@ -20,8 +20,9 @@ class Process(NamedTuple):
     """One line of a process table."""
 
     pid: int
-    parent: int
-    is_rank: bool
+    session: int
+    rank: int | None
+    """The global rank of a process that trains, None of any other."""
 
 
 def adopt_orphans() -> None:
@@ -29,29 +30,30 @@ def adopt_orphans() -> None:
     ctypes.CDLL(None, use_errno=True).prctl(_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
 
 
-def descendants(of: int, proc: Path = Path("/proc")) -> list[Process]:
-    """All living processes below one, zombies left out."""
-    table = [process for entry in proc.iterdir() if entry.name.isdecimal() and (process := _read(entry))]
-    found: list[Process] = []
-    parents = {of}
-    while parents:
-        children = [process for process in table if process.parent in parents]
-        found += children
-        parents = {process.pid for process in children}
-    return found
+def members(session: int, proc: Path = Path("/proc")) -> list[Process]:
+    """All living processes of a session, zombies left out: a launcher, and all that came of it."""
+    table = (_read(entry) for entry in proc.iterdir() if entry.name.isdecimal())
+    return [process for process in table if process is not None and process.session == session]
 
 
 def _read(entry: Path) -> Process | None:
     try:
         fields = (entry / "stat").read_text().rpartition(")")[2].split()
         arguments = (entry / "cmdline").read_bytes().split(b"\0")
-    except OSError:
+        state, session = fields[0], int(fields[3])
+        if state in "ZX":
+            return None
+        is_rank = arguments[1:4] == [b"-u", b"-m", RANK_MODULE.encode()]
+        return Process(int(entry.name), session, _rank(entry) if is_rank else None)
+    except (OSError, IndexError):
         return None  # it has just ended
-    state, parent = fields[0], int(fields[1])
-    if state in "ZX":
-        return None
-    is_rank = arguments[1:4] == [b"-u", b"-m", RANK_MODULE.encode()]
-    return Process(int(entry.name), parent, is_rank)
+
+
+def _rank(entry: Path) -> int | None:
+    """What the launcher has told the process of its place."""
+    variables = (entry / "environ").read_bytes().split(b"\0")
+    value = next((variable[5:] for variable in variables if variable.startswith(b"RANK=")), b"")
+    return int(value) if value.isdigit() else None
 
 
 def send(processes: Iterable[Process], number: signal.Signals) -> None:
@@ -61,12 +63,12 @@ def send(processes: Iterable[Process], number: signal.Signals) -> None:
             os.kill(process.pid, number)
 
 
-def reap(except_pid: int) -> None:
-    """Collects adopted children that have ended. `except_pid` is left to its own `Popen`."""
+def reap(except_pids: Collection[int] = ()) -> None:
+    """Collects adopted children that have ended. Those in `except_pids` are left to their own `Popen`."""
     for process in Path("/proc/self/task").glob("*/children"):
         with suppress(OSError):
             for pid in map(int, process.read_text().split()):
-                if pid != except_pid:
+                if pid not in except_pids:
                     with suppress(ChildProcessError):
                         os.waitpid(pid, os.WNOHANG)
 

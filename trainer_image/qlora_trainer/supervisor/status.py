@@ -1,4 +1,4 @@
-"""What the pod says of itself: the supervisor's state and the newest figures of its first rank."""
+"""What the pod says of itself: the supervisor's state, the newest figures of its first rank, the restarts in place."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ import time
 from typing import Literal
 
 from qlora_api.job_file import JobFile
-from qlora_api.report import PROGRESS_LIMIT, Progress
+from qlora_api.report import PROGRESS_LIMIT, RESTARTS_TOLD, Progress, Restart
 from qlora_trainer.paths import PodPaths
 
-State = Literal["Waiting", "Launching", "Training", "Stopping", "Succeeded", "Failed"]
+State = Literal["Waiting", "Launching", "Training", "Restarting", "Stopping", "Succeeded", "Failed"]
 
 
 class Status:
@@ -20,6 +20,9 @@ class Status:
         self._file = paths.progress
         self._since = time.time()
         self._state: State = "Waiting"
+        self._last: Progress | None = None
+        self._from_step: int | None = None
+        self._restarts: list[Restart] = []
 
     @property
     def state(self) -> State:
@@ -31,17 +34,47 @@ class Status:
         self._state = state
         self._since = time.time()
 
+    @property
+    def from_step(self) -> int | None:
+        """Step at which the attempt began, once that is known."""
+        return self._from_step
+
+    def restarted(self, restart: Restart) -> None:
+        """Remembers a restart in place. No rank lives at this moment: what the last ones wrote is not of the next."""
+        self.progress()
+        self._file.unlink(missing_ok=True)
+        self._restarts.append(restart)
+
     def progress(self) -> Progress:
-        """The figures, with the state that the supervisor knows better than the rank."""
+        """The figures, with what the supervisor knows better than the rank."""
         told = self._told()
-        if told is None or told.attempt != self._job.attempt:
-            return Progress(uid=self._job.uid, attempt=self._job.attempt, state=self.state, updated=self._since)
-        if self.state == "Launching":
-            return told
-        return told.model_copy(update={"state": self.state})
+        if told is not None:
+            self._remember(told)
+        shown = told or self._last
+        restarts = self._restarts[-RESTARTS_TOLD:]
+        if shown is None:
+            return Progress(
+                uid=self._job.uid,
+                attempt=self._job.attempt,
+                state=self.state,
+                restarts=restarts,
+                updated=self._since,
+            )
+        state = shown.state if told is not None and self.state == "Launching" else self.state
+        return shown.model_copy(update={"state": state, "from_step": self._from_step, "restarts": restarts})
+
+    def _remember(self, told: Progress) -> None:
+        """The first figures after a restart tell where it went on."""
+        self._last = told
+        if self._from_step is None:
+            self._from_step = told.from_step
+        if self._restarts and self._restarts[-1].from_step is None:
+            self._restarts[-1] = self._restarts[-1].model_copy(update={"from_step": told.resumed_step})
 
     def _told(self) -> Progress | None:
+        """What the first rank last wrote; nothing right after a restart."""
         try:
-            return Progress.from_untrusted(self._file.read_bytes(), PROGRESS_LIMIT)
+            told = Progress.from_untrusted(self._file.read_bytes(), PROGRESS_LIMIT)
         except OSError:
             return None
+        return told if told is not None and told.attempt == self._job.attempt else None

@@ -1,0 +1,23 @@
+"""When a step has taken so long that its ranks must hang: the same rule for supervisors and operator."""
+
+from __future__ import annotations
+
+from qlora_api.report import Progress
+
+FLOOR_SECONDS = 30.0
+"""Checkpoints and a slow disk must not look like a hang."""
+STEPS = 10
+"""A step that takes so many times its usual time hangs."""
+
+
+def step_limit(progress: Progress) -> float | None:
+    """Seconds without a step after which the ranks hang, or None if that cannot be judged.
+
+    It is judged only between two steps: before the first, models load and kernels compile; after the last, files are
+    written.
+    """
+    begin = progress.from_step if progress.resumed_step is None else progress.resumed_step
+    is_between_steps = progress.state == "Training" and (begin or 0) < progress.step < progress.of
+    if not is_between_steps or progress.step_seconds is None:
+        return None
+    return max(FLOOR_SECONDS, STEPS * progress.step_seconds)

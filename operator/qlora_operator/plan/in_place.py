@@ -1,0 +1,57 @@
+"""Keeps the record of restarts that the pods of an attempt have made by themselves."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+from qlora_api import report
+from qlora_api.status import RestartInPlace
+from qlora_operator.plan.types import Observation, timestamp
+
+KEPT = 20
+"""Restarts of one attempt in the status; earlier ones are only counted."""
+
+
+def restarts_in_place(observation: Observation, words: report.Termination | None) -> list[RestartInPlace]:
+    """The newest restarts of the current attempt: those recorded, told by pod 0, or counted at the end.
+
+    One that nobody told of, as while the operator was away, has a number only. What a pod tells is not believed beyond
+    `runPolicy.maxRestarts`.
+    """
+    progress = observation.progress
+    known = {restart.number: restart for restart in _recorded(observation)}
+    recorded = max(known, default=0)
+    known |= {restart.number: _record(observation, restart) for restart in (progress.restarts if progress else [])}
+    counted = (words.restarts or 0) if words is not None else 0
+    limit = observation.spec.run_policy.max_restarts if observation.spec is not None else 0
+    last = min(max([counted, *known]), max(limit, recorded))
+    return [known.get(number, RestartInPlace(number=number)) for number in range(max(0, last - KEPT) + 1, last + 1)]
+
+
+def unrecorded_restarts(observation: Observation, words: report.Termination | None) -> int:
+    """How many of them the status does not count yet."""
+    return _count(restarts_in_place(observation, words)) - _count(_recorded(observation))
+
+
+def _recorded(observation: Observation) -> list[RestartInPlace]:
+    record = observation.record
+    return record.restarts_in_place or [] if record is not None else []
+
+
+def _count(restarts: list[RestartInPlace]) -> int:
+    return restarts[-1].number if restarts else 0
+
+
+def _record(observation: Observation, told: report.Restart) -> RestartInPlace:
+    lost = None if told.from_step is None or told.to_step is None else max(0, told.to_step - told.from_step)
+    pods = {pod.completion_index: pod.metadata.name for pod in observation.pods}
+    return RestartInPlace(
+        number=told.number,
+        time=timestamp(datetime.fromtimestamp(told.time, UTC)),
+        reason=told.reason,
+        message=told.message,
+        pod=None if told.completion_index is None else pods.get(told.completion_index),
+        to_step=told.to_step,
+        from_step=told.from_step,
+        lost_steps=lost,
+    )

@@ -1,0 +1,32 @@
+"""Finds ranks that hang: all live, and no step is done."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+from qlora_api.report import Progress
+from qlora_api.stall import step_limit
+
+
+class StallClock:
+    """Watches the figures of pod 0's first rank; a rank that hangs anywhere keeps all others waiting."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._seen: tuple[int | None, int] | None = None
+        self._since = clock()
+
+    def stalled(self, progress: Progress) -> str | None:
+        """Says for how long no step was done, if that is too long; asked again and again."""
+        seen = (progress.resumed_step, progress.step)
+        now = self._clock()
+        if seen != self._seen:
+            self._seen, self._since = seen, now
+        limit = step_limit(progress)
+        if limit is None or now - self._since <= limit:
+            return None
+        return (
+            f"no step for {now - self._since:.0f} s after step {progress.step}; "
+            f"a step took {progress.step_seconds or 0:.1f} s before"
+        )
