@@ -2,22 +2,14 @@
 
 import time
 
-from dev.demo.cluster import find_cluster, install_operator
 from dev.demo.job import follow_job, report, start_job
-from dev.demo.prepare import HELD_OUT_DATA, MODEL, TRAINING_DATA, prepare
-from dev.demo.volumes import create_volumes, load, remove_loader, start_loader
+from dev.demo.set_up import set_up
+from dev.demo.volumes import remove_loader
 
 
 def main() -> None:
     started = time.monotonic()
-    cluster = find_cluster()
-    prepare()
-    install_operator(cluster)
-    create_volumes(cluster)
-    start_loader(cluster)
-    load(cluster, MODEL, "models")
-    load(cluster, TRAINING_DATA, "data")
-    load(cluster, HELD_OUT_DATA, "data")
+    cluster = set_up()
     start_job(cluster)
     follow_job(cluster)
     report(cluster)

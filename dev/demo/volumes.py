@@ -23,10 +23,17 @@ def create_volumes(cluster: Cluster) -> None:
         {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE, "labels": labels}},
     ]
     for claim, size in CLAIMS.items():
+        if not cluster.is_local and claim_exists(cluster, claim):
+            continue  # somebody's own, perhaps of another class
         objects.append(claim_manifest(claim, size, cluster.is_local))
         if cluster.is_local:
             objects.append(local_volume_manifest(claim, size))
     cluster.apply(yaml.safe_dump_all(objects))
+
+
+def claim_exists(cluster: Cluster, claim: str) -> bool:
+    arguments = ("persistentvolumeclaim", claim, "--namespace", NAMESPACE, "--ignore-not-found", "--output=name")
+    return bool(cluster.kubectl("get", *arguments).strip())
 
 
 def claim_manifest(claim: str, size: str, is_local: bool) -> dict:
