@@ -88,3 +88,15 @@ def test_what_the_user_repeats_is_not_learned(tokenizer: Any) -> None:
     chat = [{"role": "user", "content": "Say yes. yes"}, {"role": "assistant", "content": "yes"}]
     sequence = tokenize_row({"messages": chat}, tokenizer, "messages", everything=False)
     assert learned_text(tokenizer, sequence) == "yes<|im_end|>\n"
+
+
+def test_what_the_user_repeats_is_not_learned_either_when_the_last_turn_is_rendered_differently() -> None:
+    tokenizer = make_tokenizer(QWEN_LIKE)
+    chat = [
+        {"role": "user", "content": "Say yes. yes"},
+        {"role": "assistant", "content": "yes"},
+        {"role": "user", "content": "And no?"},
+        {"role": "assistant", "content": "no"},
+    ]
+    sequence = tokenize_row({"messages": chat}, tokenizer, "messages", everything=False)
+    assert learned_text(tokenizer, sequence) == "yes<|im_end|>|<think>\n\n</think>\n\nno<|im_end|>\n"

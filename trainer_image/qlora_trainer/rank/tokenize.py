@@ -87,13 +87,15 @@ def assistant_spans(messages: list[dict[str, str]], text: str, render: Callable[
     """Where the assistant speaks in `text`, the rendered chat: from the end of its prompt to the end of its turn.
 
     A turn is what rendering one message more adds to the rendered messages before it. Templates that render earlier
-    turns differently from the last one break that; there the answer is looked up in the text, and what ends a turn
-    is taken from the end of the chat.
+    turns differently from the last one break that; there the answer is looked up in the text behind what it answers,
+    and what ends a turn is taken from the end of the chat.
     """
     spans: list[Span] = []
     cursor = 0
     for position, message in enumerate(messages):
         if message["role"] != "assistant":
+            question = message["content"].strip()
+            cursor = text.index(question, cursor) + len(question) if question in text[cursor:] else cursor
             continue
         before = render(messages[:position], prompt=True)
         through = render(messages[: position + 1])
