@@ -40,7 +40,7 @@ def parse(source: str) -> Location:
     scheme, separator, rest = source.partition("://")
     if not separator or scheme not in ("pvc", "hf"):
         raise ValueError(f"{source!r}: write pvc://claim/path or hf://organisation/name")
-    root, _, path = rest.rstrip("/").partition("/")
+    root, _, path = rest.partition("/")
     if ".." in PurePosixPath(path).parts:
         raise ValueError(f"{source!r}: a path must not contain '..'")
     return Location(scheme=scheme, root=root, path=path)

@@ -16,10 +16,6 @@ def test_a_hub_source_needs_no_claim() -> None:
     assert (location.scheme, location.root, location.path, location.claim) == ("hf", "org", "name", None)
 
 
-def test_a_trailing_slash_changes_nothing() -> None:
-    assert parse("pvc://data/chat/") == parse("pvc://data/chat")
-
-
 @pytest.mark.parametrize("source", ["data/x", "ftp://a/b", "/volumes/data/x"])
 def test_an_unknown_scheme_is_refused_with_what_to_write(source: str) -> None:
     with pytest.raises(ValueError, match="write pvc://claim/path or hf://organisation/name"):
