@@ -173,7 +173,7 @@ def test_a_foreign_object_of_a_childs_name_is_reported_and_left_alone(driver: Jo
 
 def test_quota_is_told_and_the_job_starts_when_it_is_raised(driver: JobDriver) -> None:
     driver.kubectl("create", "quota", "none", "--hard=count/jobs.batch=0")
-    wait_until("quota", lambda: driver.get(QUOTA, "none")["status"].get("hard"))
+    wait_until("quota", lambda: driver.get(QUOTA, "none").get("status", {}).get("hard"))
     driver.apply(job_body())
     driver.wait_for("job", "QuotaExceeded", lambda s: s and condition(s, "Accepted")["reason"] == "QuotaExceeded")
     driver.kubectl("delete", "quota", "none")

@@ -22,6 +22,10 @@ BINARIES = Path(os.environ.get("KUBERNETES_BINARIES", ROOT / ".cluster" / "bin")
 ADMIN = "admin"
 
 
+class NotFoundError(OSError):
+    """There is no such object, or not yet."""
+
+
 class Cluster:
     """A cluster that tests can talk to."""
 
@@ -43,7 +47,7 @@ class Cluster:
         return result
 
     def request(self, method: str, path: str, body: Any = None, content_type: str = "application/json") -> Any:
-        """One request as the administrator; LookupError if there is no such object, OSError if it is refused."""
+        """One request as the administrator; NotFoundError if there is no such object, OSError if it is refused."""
         for attempt in (1, 2):
             connection = self._connection()
             try:
@@ -57,7 +61,7 @@ class Cluster:
                 if attempt == 2:
                     raise
         if response.status == 404:
-            raise LookupError(answer["message"])
+            raise NotFoundError(answer["message"])
         if response.status >= 400:
             raise OSError(f"{method} {path}: {response.status} {answer.get('message')}")
         return answer

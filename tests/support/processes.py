@@ -57,7 +57,10 @@ def free_port() -> int:
 
 
 def wait_until(what: str, probe: Callable[[], T], timeout: float = 30, pause: float = 0.1) -> T:
-    """Asks `probe` until its answer is true; fails with `what` and the last answer or error."""
+    """Asks `probe` until its answer is true; fails with `what` and the last answer or error.
+
+    What a cluster may answer for a while (no such object, no connection) is waited for; a probe's own mistakes are not.
+    """
     deadline = time.monotonic() + timeout
     last: object = None
     while True:
@@ -66,7 +69,7 @@ def wait_until(what: str, probe: Callable[[], T], timeout: float = 30, pause: fl
             if answer:
                 return answer
             last = answer
-        except (OSError, subprocess.SubprocessError, LookupError) as error:
+        except (OSError, subprocess.SubprocessError) as error:
             last = error
         if time.monotonic() > deadline:
             raise AssertionError(f"not within {timeout} s: {what} (last: {last!r})")
