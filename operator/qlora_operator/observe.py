@@ -8,11 +8,14 @@ from pydantic import ValidationError
 
 from qlora_api import names
 from qlora_api.spec import QLoRAJobSpec
-from qlora_api.status import QLoRAJobStatus
+from qlora_api.status import Phase, QLoRAJobStatus
 from qlora_operator.builders import PodDefaults
 from qlora_operator.cache import Cache
 from qlora_operator.plan import Heard, Observation
 from qlora_operator.views import Key, PodView
+
+WITHOUT_PODS = frozenset({Phase.SUSPENDED, Phase.SUCCEEDED, Phase.FAILED})
+"""Phases of jobs that wait for no pod."""
 
 
 def observe(
@@ -58,7 +61,13 @@ def observe(
 
 
 def silent_nodes(cache: Cache, key: Key) -> frozenset[str]:
-    """Nodes of pods that look as they do when their node does not answer: training and not ready, or leaving."""
+    """Nodes of pods that look as they do when their node does not answer: training and not ready, or leaving.
+
+    None of a job that wants no pods: nothing follows from the loss of a node on which its last pod is stuck.
+    """
+    resource = cache.resource(key)
+    if resource is None or resource.metadata.deleting or resource.status.get("phase") in WITHOUT_PODS:
+        return frozenset()
     return frozenset(pod.node for pod in cache.pods(key) if pod.node is not None and _looks_silent(pod))
 
 
