@@ -86,6 +86,7 @@ def pod_body(
     version: int = 1,
     ready: bool = True,
     deleting: bool = False,
+    forced: bool = False,
     disruption: str | None = None,
     **status: Any,
 ) -> Body:
@@ -93,7 +94,10 @@ def pod_body(
     name = f"job-{attempt}-{index}-abcde"
     body = child_body("Pod", name, owner_uid="job-uid", uid=f"pod-{attempt}-{index}", attempt=attempt, version=version)
     if deleting:
-        body["metadata"]["deletionTimestamp"] = "2026-01-01T00:00:00Z"
+        body["metadata"] |= {
+            "deletionTimestamp": "2026-01-01T00:00:00Z",
+            "deletionGracePeriodSeconds": 0 if forced else 60,
+        }
     conditions = [{"type": "Ready", "status": str(ready)}]
     if disruption is not None:
         conditions.append({"type": "DisruptionTarget", "status": "True", "reason": disruption})

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from qlora_operator.builders import Manifest
 from qlora_operator.cache import Cache
 from qlora_operator.cluster import ApiError, Cluster
-from qlora_operator.views import KIND_BY_NAME, Metadata
+from qlora_operator.views import KIND_BY_NAME, Key
 
 NAMESPACE_TERMINATING = "NamespaceTerminating"
 """The job is going away with its namespace; there is nobody left to tell."""
@@ -22,28 +22,48 @@ class Problem:
     message: str
 
 
-async def create_children(cluster: Cluster, cache: Cache, manifests: tuple[Manifest, ...]) -> Problem | None:
+async def create_children(
+    cluster: Cluster, cache: Cache, manifests: tuple[Manifest, ...], *, rehearse: bool
+) -> Problem | None:
     """Creates all side by side; one that exists already and is ours counts as created.
 
-    If one cannot be created, those that were created beside it are deleted: pods could not work without it, and a
-    ConfigMap that stayed would hold on to a spec that may be corrected now.
+    Args:
+        rehearse: first see whether all could be created. After a refusal, nothing is made only to be withdrawn.
+
+    Returns:
+        Why one cannot be created. Others may have been created beside it: see `withdraw_children`.
 
     Raises:
         ApiError: the API server is busy or unreachable; try the whole again.
     """
-    outcomes = await asyncio.gather(
-        *(_create(cluster, cache, manifest) for manifest in manifests), return_exceptions=True
-    )
+    if rehearse:
+        problem = await _create_all(cluster, cache, manifests, dry_run=True)
+        if problem is not None:
+            return problem
+    return await _create_all(cluster, cache, manifests, dry_run=False)
+
+
+async def withdraw_children(cluster: Cluster, cache: Cache, key: Key, owner_uid: str, attempt: int) -> None:
+    """Deletes what there is of an attempt of which something was refused.
+
+    Its pods could not work, and a ConfigMap that stayed would hold on to a spec that may be corrected now.
+    """
+    for kind, view in cache.owned(key, owner_uid):
+        metadata = view.metadata
+        if metadata.attempt in (attempt, None):
+            await cluster.delete(kind, metadata.namespace, metadata.name, metadata.uid)
+            cache.remove(kind, view)
+
+
+async def _create_all(
+    cluster: Cluster, cache: Cache, manifests: tuple[Manifest, ...], *, dry_run: bool
+) -> Problem | None:
+    creations = (_create(cluster, cache, manifest, dry_run=dry_run) for manifest in manifests)
+    outcomes = await asyncio.gather(*creations, return_exceptions=True)
     errors = [outcome for outcome in outcomes if isinstance(outcome, BaseException)]
     if errors:
         raise errors[0]
-    problem = next((outcome for outcome in outcomes if isinstance(outcome, Problem)), None)
-    if problem is not None:
-        for manifest, outcome in zip(manifests, outcomes, strict=True):
-            if isinstance(outcome, Metadata):
-                kind = KIND_BY_NAME[manifest["kind"]]
-                await cluster.delete(kind, outcome.namespace, outcome.name, outcome.uid)
-    return problem
+    return next((outcome for outcome in outcomes if isinstance(outcome, Problem)), None)
 
 
 def _refusal(message: str) -> str:
@@ -53,11 +73,13 @@ def _refusal(message: str) -> str:
     return NAMESPACE_TERMINATING if "because it is being terminated" in message else "ChildRefused"
 
 
-async def _create(cluster: Cluster, cache: Cache, manifest: Manifest) -> Metadata | Problem:
+async def _create(cluster: Cluster, cache: Cache, manifest: Manifest, *, dry_run: bool) -> Problem | None:
     kind = KIND_BY_NAME[manifest["kind"]]
     metadata = manifest["metadata"]
     try:
-        body = await cluster.create(kind, manifest)
+        body = await cluster.create(kind, manifest, dry_run=dry_run)
+        if dry_run:
+            return None
     except ApiError as error:
         if error.is_refusal:
             return Problem(_refusal(error.message), error.message)
@@ -75,4 +97,4 @@ async def _create(cluster: Cluster, cache: Cache, manifest: Manifest) -> Metadat
             "delete it, or give the QLoRAJob another name",
         )
     cache.put(kind, view)
-    return view.metadata
+    return None

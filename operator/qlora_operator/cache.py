@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable
 
-from qlora_operator.views import JobView, Key, Kind, PodView, ResourceView, View
+from qlora_operator.views import KIND_BY_NAME, JobView, Key, Kind, PodView, ResourceView, View
 
 
 def owner_key(view: View) -> Key | None:
@@ -47,6 +47,13 @@ class Cache:
         if not views:
             del self._views[key]
         return key
+
+    def replace(self, kind: Kind, view: View) -> None:
+        """Takes over what we know better of an object than its watch, unless that has told of its end by now."""
+        key = owner_key(view)
+        known = self._views.get(key, {}).get((kind.name, view.metadata.name)) if key else None
+        if key is not None and known is not None and known.metadata.uid == view.metadata.uid:
+            self._views[key][kind.name, view.metadata.name] = view
 
     def replace_all(self, kind: Kind, listed: Iterable[View], before: int) -> set[Key]:
         """Takes over a complete list: what it lacks is gone. Returns the QLoRAJobs that changed.
@@ -93,10 +100,14 @@ class Cache:
         """The pods of all attempts."""
         return [view for view in self._of(key) if isinstance(view, PodView)]
 
-    def children(self, key: Key, owner_uid: str) -> frozenset[tuple[str, str]]:
-        """Kind and name of what is controlled by the QLoRAJob of that UID."""
+    def owned(self, key: Key, owner_uid: str) -> list[tuple[Kind, View]]:
+        """What is controlled by the QLoRAJob of that UID."""
         views = self._views.get(key, {})
-        return frozenset(name for name, view in views.items() if view.metadata.owner_uid == owner_uid)
+        return [(KIND_BY_NAME[kind], view) for (kind, _), view in views.items() if view.metadata.owner_uid == owner_uid]
+
+    def children(self, key: Key, owner_uid: str) -> frozenset[tuple[str, str]]:
+        """Kind and name of the same."""
+        return frozenset((kind.name, view.metadata.name) for kind, view in self.owned(key, owner_uid))
 
     def _of(self, key: Key) -> Iterable[View]:
         return self._views.get(key, {}).values()

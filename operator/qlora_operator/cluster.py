@@ -72,9 +72,10 @@ class Cluster:
         """Closes the connections."""
         await self._client.close()
 
-    async def create(self, kind: Kind, body: JsonObject) -> JsonObject:
-        """Creates an object and returns it as stored."""
-        return await self._request("POST", kind, kind.path(body["metadata"]["namespace"]), body=body)
+    async def create(self, kind: Kind, body: JsonObject, *, dry_run: bool = False) -> JsonObject:
+        """Creates an object and returns it as stored; a dry run checks all, quota included, and stores nothing."""
+        query = {"dryRun": "All"} if dry_run else None
+        return await self._request("POST", kind, kind.path(body["metadata"]["namespace"]), query=query, body=body)
 
     async def replace(self, kind: Kind, body: JsonObject) -> JsonObject:
         """Replaces an object; a resource version in `body` that is not the newest is a 409."""
@@ -108,6 +109,9 @@ class Cluster:
 
         Args:
             grace_period: seconds; 0 does not wait for the pod's node.
+
+        Raises:
+            ApiError: it could not be deleted; a conflict about that very object included.
         """
         body: JsonObject = {"propagationPolicy": "Background", "preconditions": {"uid": uid}}
         if grace_period is not None:
@@ -115,7 +119,12 @@ class Cluster:
         try:
             await self._request("DELETE", kind, kind.path(namespace, name), body=body)
         except ApiError as error:
-            if error.status not in (404, 409):
+            if error.status == 404:
+                return False
+            if error.status != 409:
+                raise
+            found = await self.get(kind, namespace, name)
+            if found is not None and found["metadata"]["uid"] == uid:
                 raise
             return False
         return True

@@ -74,7 +74,7 @@ def silent_nodes(cache: Cache, key: Key) -> frozenset[str]:
 def _looks_silent(pod: PodView) -> bool:
     trainer = pod.container(names.TRAINER_CONTAINER)
     trains_unready = trainer is not None and trainer.running and not pod.ready
-    return not pod.finished and (trains_unready or pod.metadata.deleting)
+    return not pod.finished and not pod.forced and (trains_unready or pod.metadata.deleting)
 
 
 def _parse_spec(spec: object) -> tuple[QLoRAJobSpec | None, str]:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime
 
 from qlora_api.status import Phase
-from qlora_operator.apply import NAMESPACE_TERMINATING, create_children
+from qlora_operator.apply import NAMESPACE_TERMINATING, create_children, withdraw_children
 from qlora_operator.builders import PodDefaults
 from qlora_operator.cache import Cache
 from qlora_operator.cluster import ApiError, Cluster
@@ -69,32 +70,47 @@ class Reconciler:
         """Creates what is missing; a refusal of the API server makes another plan."""
         if not plan.create:
             return plan
-        problem = await create_children(self._cluster, self._cache, plan.create)
+        accepted = observation.status.condition("Accepted")
+        refused_before = accepted is not None and accepted.status == "False"
+        problem = await create_children(self._cluster, self._cache, plan.create, rehearse=refused_before)
         if problem is None:
             return plan
         if problem.reason == NAMESPACE_TERMINATING:
             return Plan(decision=None, status=observation.status)
         phase = Phase(observation.status.phase or Phase.PENDING)
-        refusal = Decision(phase, problem.reason, problem.message, accepted=False, requeue_after=PROBLEM_RETRY)
+        refusal = Decision(
+            phase,
+            problem.reason,
+            problem.message,
+            accepted=False,
+            withdraw=plan.decision is not None and plan.decision.create,
+            requeue_after=PROBLEM_RETRY,
+        )
         return plan_problem(observation, refusal)
 
     async def _delete(self, observation: Observation, plan: Plan) -> None:
         decision = plan.decision
         if decision is None:
             return
+        resource = observation.resource
+        if decision.withdraw:
+            uid = resource.metadata.uid
+            await withdraw_children(self._cluster, self._cache, resource.key, uid, observation.attempt)
         for job in decision.delete_jobs:
             metadata = job.metadata
-            if not await self._cluster.delete(JOB, metadata.namespace, metadata.name, metadata.uid):
-                self._cache.remove(JOB, job)  # the event of its deletion was lost
+            await self._cluster.delete(JOB, metadata.namespace, metadata.name, metadata.uid)
+            self._cache.remove(JOB, job)  # the event of its deletion may come late, or never
         for pod in decision.force_delete:
             metadata = pod.metadata
             log.warning(
                 "pod %s/%s: its node %s is lost; deleting it by force", metadata.namespace, metadata.name, pod.node
             )
-            if not await self._cluster.delete(POD, metadata.namespace, metadata.name, metadata.uid, grace_period=0):
+            if await self._cluster.delete(POD, metadata.namespace, metadata.name, metadata.uid, grace_period=0):
+                self._cache.replace(POD, replace(pod, forced=True))
+            else:
                 self._cache.remove(POD, pod)
         if decision.delete_resource:
-            metadata = observation.resource.metadata
+            metadata = resource.metadata
             await self._cluster.delete(QLORA_JOB, metadata.namespace, metadata.name, metadata.uid)
 
     async def _write_status(self, observation: Observation, plan: Plan) -> bool:

@@ -121,6 +121,8 @@ class PodView:
     ready: bool
     """False also while the node does not answer, whatever the containers do."""
     containers: tuple[ContainerView, ...]
+    forced: bool
+    """Deleted without waiting for its node."""
 
     @property
     def finished(self) -> bool:
@@ -184,6 +186,7 @@ def pod_view(body: Body) -> PodView:
         disruption=disruption.get("reason") if disruption.get("status") == "True" else None,
         ready=conditions.get("Ready", {}).get("status") == "True",
         containers=tuple(_container_view(status) for status in statuses),
+        forced=body["metadata"].get("deletionGracePeriodSeconds") == 0,
     )
 
 

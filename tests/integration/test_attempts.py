@@ -82,7 +82,7 @@ def test_a_job_on_a_lost_node_goes_on_elsewhere(driver: JobDriver) -> None:
     pods = driver.wait_for_pods("job", 2)
     driver.wait_for_phase("job", "Running")
     node = pods[0]["spec"]["nodeName"]
-    driver.set_node_ready(node, "Unknown")
+    driver.lose_node(node)
     try:
         running_pods(driver, attempt=2)
         status = driver.wait_for_phase("job", "Running")
@@ -91,7 +91,7 @@ def test_a_job_on_a_lost_node_goes_on_elsewhere(driver: JobDriver) -> None:
         first = {pod["metadata"]["uid"] for pod in pods}
         wait_until("old pods gone", lambda: not first & {pod["metadata"]["uid"] for pod in driver.pods("job")})
     finally:
-        driver.set_node_ready(node, "True")
+        driver.bring_node_back(node)
 
 
 def test_a_suspended_job_gives_its_pods_back_and_resumes_as_a_new_attempt(driver: JobDriver) -> None:

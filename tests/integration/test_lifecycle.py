@@ -171,6 +171,19 @@ def test_a_foreign_object_of_a_childs_name_is_reported_and_left_alone(driver: Jo
     wait_until("no pods", lambda: driver.pods("job") == [])
 
 
+def test_a_refused_job_is_tried_once_and_then_only_rehearsed(driver: JobDriver) -> None:
+    driver.kubectl("create", "configmap", "job-1", "--from-literal=mine=yes")
+    driver.apply(job_body())
+    driver.wait_for("job", "NameConflict", lambda s: s and condition(s, "Accepted")["status"] == "False")
+    driver.kubectl("patch", "qlorajob", "job", "--type=merge", "-p", '{"spec": {"runPolicy": {"maxRestarts": 1}}}')
+    driver.wait_for("job", "a second look", lambda s: s["observedGeneration"] == 2)
+    wait_until("no pods", lambda: driver.pods("job") == [])
+    log = [r for r in read_audit_log(driver.cluster.audit_log, OPERATOR) if r.namespace == driver.namespace]
+    made = tally([request for request in log if request.is_write and request.code < 300])
+    assert (made["create jobs"], made["delete jobs"], made["create services"], made["delete services"]) == (1, 1, 1, 1)
+    assert any(request.dry_run for request in log)
+
+
 def test_quota_is_told_and_the_job_starts_when_it_is_raised(driver: JobDriver) -> None:
     driver.kubectl("create", "quota", "none", "--hard=count/jobs.batch=0")
     wait_until("quota", lambda: driver.get(QUOTA, "none").get("status", {}).get("hard"))

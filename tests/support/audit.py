@@ -23,10 +23,13 @@ class Request:
     code: int
     received: float
     answered: float
+    forbidden: bool
+    """Refused for want of a role, and not by a quota or the like."""
+    dry_run: bool
 
     @property
     def is_write(self) -> bool:
-        return self.verb in WRITE_VERBS
+        return self.verb in WRITE_VERBS and not self.dry_run
 
 
 def read_audit_log(path: Path, user: str | None = None) -> list[Request]:
@@ -54,6 +57,8 @@ def read_audit_log(path: Path, user: str | None = None) -> list[Request]:
                 code=event.get("responseStatus", {}).get("code", 0),
                 received=_unix_time(event["requestReceivedTimestamp"]),
                 answered=_unix_time(event["stageTimestamp"]),
+                forbidden=event.get("annotations", {}).get("authorization.k8s.io/decision") == "forbid",
+                dry_run="dryRun=All" in event["requestURI"],
             )
         )
     return requests

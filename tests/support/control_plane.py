@@ -79,7 +79,7 @@ class ControlPlane(Cluster):
             "kwok", f"--kubeconfig={self.kubeconfig('kwok')}", "--manage-all-nodes",
             f"--config={HERE / 'kwok' / 'stages.yaml'}", "--node-lease-duration-seconds=0",
         )  # fmt: skip
-        self.kubectl("apply", "-f", "-", input=yaml.safe_dump_all(_node(i) for i in range(self._nodes)))
+        self.kubectl("apply", "-f", "-", input=yaml.safe_dump_all(node_body(f"fake-{i}") for i in range(self._nodes)))
         wait_until("ready nodes", lambda: self.kubectl("get", "nodes", "--no-headers").count(" Ready") == self._nodes)
 
     def stop(self) -> None:
@@ -121,11 +121,12 @@ class ControlPlane(Cluster):
         }
 
 
-def _node(number: int) -> dict[str, object]:
+def node_body(name: str, labels: dict[str, str] | None = None) -> dict[str, object]:
+    """A node that kwok plays."""
     resources = {"cpu": "64", "memory": "512Gi", "pods": "500", "nvidia.com/gpu": "8"}
     return {
         "apiVersion": "v1",
         "kind": "Node",
-        "metadata": {"name": f"fake-{number}", "labels": {"kubernetes.io/hostname": f"fake-{number}"}},
+        "metadata": {"name": name, "labels": {"kubernetes.io/hostname": name, **(labels or {})}},
         "status": {"capacity": resources, "allocatable": resources},
     }

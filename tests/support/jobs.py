@@ -48,9 +48,12 @@ class JobDriver:
         items: list[Body] = self.cluster.request("GET", kind.path(self.namespace) + query)["items"]
         return items
 
-    def _patch_status(self, kind: Kind, name: str, status: Body, content_type: str) -> None:
+    def _patch(self, kind: Kind, name: str, patch: Body, content_type: str = MERGE_PATCH, part: str = "") -> None:
         namespace = None if kind is NODE else self.namespace
-        self.cluster.request("PATCH", kind.path(namespace, name) + "/status", {"status": status}, content_type)
+        self.cluster.request("PATCH", kind.path(namespace, name) + part, patch, content_type)
+
+    def _patch_status(self, kind: Kind, name: str, status: Body, content_type: str) -> None:
+        self._patch(kind, name, {"status": status}, content_type, part="/status")
 
     def status(self, name: str) -> Body:
         status: Body = self.get(QLORA_JOB, name).get("status", {})
@@ -110,14 +113,21 @@ class JobDriver:
         }
         self._patch_status(POD, pod["metadata"]["name"], status, MERGE_PATCH)
 
-    def set_node_ready(self, node: str, truth: str) -> None:
-        """Says of a fake node what the node controller would, and of the pods on it."""
-        reason = "NodeStatusUnknown" if truth == "Unknown" else "KubeletReady"
-        condition = {"type": "Ready", "status": truth, "reason": reason}
-        self.kubectl("label", "node", node, "lost-" if truth == "True" else "lost=true", "--overwrite")
+    def lose_node(self, node: str) -> None:
+        """Says of a fake node what the node controller would, and of the pods on it: nobody will see them end."""
+        condition = {"type": "Ready", "status": "Unknown", "reason": "NodeStatusUnknown"}
+        taint = {"key": "node.kubernetes.io/unreachable", "effect": "NoSchedule"}
+        labels = {"metadata": {"labels": {"lost": "true"}}}
+        self._patch(NODE, node, {**labels, "spec": {"taints": [taint]}})
         self._patch_status(NODE, node, {"conditions": [condition]}, STRATEGIC_MERGE_PATCH)
-        if truth != "True":
-            status = {"conditions": [{**condition, "status": "False"}]}
-            for pod in self.objects(POD):
-                if pod["spec"].get("nodeName") == node:
-                    self._patch_status(POD, pod["metadata"]["name"], status, STRATEGIC_MERGE_PATCH)
+        for pod in self.objects(POD):
+            if pod["spec"].get("nodeName") == node:
+                self._patch(POD, pod["metadata"]["name"], labels)
+                status = {"conditions": [{**condition, "status": "False"}]}
+                self._patch_status(POD, pod["metadata"]["name"], status, STRATEGIC_MERGE_PATCH)
+
+    def bring_node_back(self, node: str) -> None:
+        """Undoes `lose_node`: the kubelet answers again."""
+        self._patch(NODE, node, {"metadata": {"labels": {"lost": None}}, "spec": {"taints": None}})
+        condition = {"type": "Ready", "status": "True", "reason": "KubeletReady"}
+        self._patch_status(NODE, node, {"conditions": [condition]}, STRATEGIC_MERGE_PATCH)

@@ -70,16 +70,20 @@ class Cluster:
     def _local(self) -> threading.local:
         return threading.local()
 
+    def connect(self, timeout: float | None = 30) -> http.client.HTTPSConnection:
+        """A new connection as the administrator."""
+        config = yaml.safe_load(self.kubeconfig().read_text())
+        cluster, user = config["clusters"][0]["cluster"], config["users"][0]["user"]
+        context = ssl.create_default_context(cafile=self._file(cluster, "certificate-authority"))
+        context.load_cert_chain(self._file(user, "client-certificate"), self._file(user, "client-key"))
+        address = urlsplit(cluster["server"])
+        return http.client.HTTPSConnection(address.hostname or "", address.port, context=context, timeout=timeout)
+
     def _connection(self) -> http.client.HTTPSConnection:
+        """One connection a thread."""
         connection: http.client.HTTPSConnection | None = getattr(self._local, "connection", None)
         if connection is None:
-            config = yaml.safe_load(self.kubeconfig().read_text())
-            cluster, user = config["clusters"][0]["cluster"], config["users"][0]["user"]
-            context = ssl.create_default_context(cafile=self._file(cluster, "certificate-authority"))
-            context.load_cert_chain(self._file(user, "client-certificate"), self._file(user, "client-key"))
-            address = urlsplit(cluster["server"])
-            connection = http.client.HTTPSConnection(address.hostname or "", address.port, context=context, timeout=30)
-            self._local.connection = connection
+            connection = self._local.connection = self.connect()
         return connection
 
     def _file(self, part: dict[str, str], name: str) -> str:

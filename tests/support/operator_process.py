@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
-import subprocess
 import sys
+import urllib.request
 from pathlib import Path
 
 from support.control_plane import OPERATOR, ControlPlane
@@ -21,24 +21,24 @@ class Operator:
         self.process: Process | None = None
 
     def start(self, *flags: str) -> Process:
+        """Starts it and waits until it answers."""
+        self.process = process = self._spawn(*flags)
+        wait_until(f"operator: {process.tail()}", self.healthy, timeout=30)
+        return process
+
+    def _spawn(self, *flags: str) -> Process:
         command = [
             sys.executable, "-m", "qlora_operator", "--trainer-image=trainer:test", f"--port={self.port}",
             "--progress-interval=0.5", "--resync-interval=20", "--log-format=plain", *flags,
         ]  # fmt: skip
         env = {**os.environ, "KUBECONFIG": str(self.kubeconfig)}
-        self.process = process = Process(command, self._folder / "operator.log", env)
-        wait_until(f"operator: {process.tail()}", self.healthy, timeout=30)
-        return process
+        return Process(command, self._folder / "operator.log", env)
 
     def healthy(self) -> bool:
         assert self.process is not None
         assert self.process.alive(), self.process.tail()
-        return (
-            subprocess.run(
-                ["curl", "-sf", f"http://127.0.0.1:{self.port}/healthz"], capture_output=True, check=False
-            ).returncode
-            == 0
-        )
+        with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/healthz", timeout=5) as answer:
+            return bool(answer.status == 200)
 
     @property
     def pid(self) -> int:

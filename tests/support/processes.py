@@ -46,6 +46,10 @@ class Process:
         self._process.kill()
         self._process.wait()
 
+    def wait(self) -> int:
+        """Waits for its end; returns its exit code."""
+        return self._process.wait()
+
     def tail(self) -> str:
         return "\n".join(self.log.read_text(errors="replace").splitlines()[-30:])
 

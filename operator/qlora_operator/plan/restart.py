@@ -37,8 +37,8 @@ def restart_ended_attempt(observation: Observation) -> Decision | None:
 
 
 def _pods_to_force(observation: Observation, left: list[PodView]) -> tuple[PodView, ...]:
-    """Pods that nobody will ever see ending, since their nodes do not answer."""
+    """Pods that nobody will ever see ending, since their nodes do not answer; each is deleted once."""
     assert observation.spec is not None
     if not observation.spec.run_policy.replace_pods_of_lost_nodes:
         return ()
-    return tuple(pod for pod in left if pod.node in observation.lost_nodes)
+    return tuple(pod for pod in left if pod.node in observation.lost_nodes and not pod.forced)

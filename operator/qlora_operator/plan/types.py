@@ -113,6 +113,8 @@ class Decision:
     attempt: AttemptChange = AttemptChange.NONE
     create: bool = False
     """Create the children of the current attempt that are missing, its Job included."""
+    withdraw: bool = False
+    """Delete what there is of the current attempt, of which the API server has refused a part."""
     delete_jobs: tuple[JobView, ...] = ()
     """Jobs to delete, and their pods with them."""
     force_delete: tuple[PodView, ...] = ()

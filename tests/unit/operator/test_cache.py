@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 from builders import child_body, job_body, pod_body, stored
 from qlora_operator.cache import Cache
 from qlora_operator.views import JOB, POD, QLORA_JOB, SERVICE, job_view, pod_view, resource_view
@@ -68,3 +70,20 @@ def test_an_unchanged_list_changes_nothing() -> None:
     view = SERVICE.view(child_body("Service", "job", version=3))
     cache.put(SERVICE, view)
     assert cache.replace_all(SERVICE, [view], before=10) == set()
+
+
+def test_a_better_knowledge_replaces_a_view_of_the_same_version() -> None:
+    cache = Cache()
+    pod = pod_view(pod_body(0))
+    cache.put(POD, pod)
+    cache.replace(POD, replace(pod, forced=True))
+    assert [pod.forced for pod in cache.pods(KEY)] == [True]
+
+
+def test_an_object_that_has_gone_is_not_brought_back_by_better_knowledge() -> None:
+    cache = Cache()
+    pod = pod_view(pod_body(0))
+    cache.put(POD, pod)
+    cache.remove(POD, pod)
+    cache.replace(POD, replace(pod, forced=True))
+    assert cache.pods(KEY) == []

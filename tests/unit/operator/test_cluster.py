@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
 
 import pytest
 from aiohttp import web
@@ -12,35 +10,11 @@ from kubernetes.aio.client import ApiClient, Configuration
 
 from qlora_operator.cluster import ApiError, Cluster
 from qlora_operator.views import POD, SERVICE
-
-Handler = Callable[[web.Request], web.Response]
-
-
-@asynccontextmanager
-async def cluster(handler: Handler) -> AsyncIterator[Cluster]:
-    async def handle(request: web.Request) -> web.Response:
-        await request.read()
-        return handler(request)
-
-    application = web.Application()
-    application.router.add_route("*", "/{path:.*}", handle)
-    runner = web.AppRunner(application)
-    await runner.setup()
-    site = web.TCPSite(runner, "127.0.0.1", 0)
-    await site.start()
-    configuration = Configuration(host=f"http://127.0.0.1:{runner.addresses[0][1]}")
-    client = Cluster(ApiClient(configuration))
-    yield client
-    await client.close()
-    await runner.cleanup()
-
-
-def failure(status: int, reason: str, **headers: str) -> web.Response:
-    return web.json_response({"reason": reason, "message": f"{reason}!"}, status=status, headers=headers)
+from support.http_api import Handler, cluster, failure
 
 
 async def test_an_error_carries_status_reason_message_and_the_wish_to_wait() -> None:
-    async with cluster(lambda _: failure(429, "TooManyRequests", **{"Retry-After": "7"})) as client:
+    async with cluster(lambda *_: failure(429, "TooManyRequests", **{"Retry-After": "7"})) as client:
         with pytest.raises(ApiError) as caught:
             await client.create(SERVICE, {"metadata": {"namespace": "a", "name": "b"}})
     error = caught.value
@@ -50,20 +24,20 @@ async def test_an_error_carries_status_reason_message_and_the_wish_to_wait() -> 
 
 
 async def test_an_answer_that_is_no_json_is_an_error_with_its_text() -> None:
-    async with cluster(lambda _: web.Response(status=502, text="<html>bad gateway")) as client:
+    async with cluster(lambda *_: web.Response(status=502, text="<html>bad gateway")) as client:
         with pytest.raises(ApiError, match="bad gateway"):
             await client.get(SERVICE, "a", "b")
 
 
 async def test_what_is_not_there_is_none() -> None:
-    async with cluster(lambda _: failure(404, "NotFound")) as client:
+    async with cluster(lambda *_: failure(404, "NotFound")) as client:
         assert await client.get(SERVICE, "a", "b") is None
 
 
 async def test_a_list_is_read_page_by_page() -> None:
     asked = []
 
-    def handler(request: web.Request) -> web.Response:
+    def handler(request: web.Request, _: bytes) -> web.Response:
         asked.append(dict(request.query))
         following = "" if "continue" in request.query else "more"
         name = "second" if "continue" in request.query else "first"
@@ -79,10 +53,41 @@ async def test_a_list_is_read_page_by_page() -> None:
     assert {query["labelSelector"] for query in asked} == {"qlora.dev/job"}
 
 
-@pytest.mark.parametrize("status", [404, 409])
-async def test_deleting_what_is_gone_or_replaced_is_no_error(status: int) -> None:
-    async with cluster(lambda _: failure(status, "x")) as client:
+async def test_deleting_what_is_gone_is_no_error() -> None:
+    async with cluster(lambda *_: failure(404, "NotFound")) as client:
         assert not await client.delete(SERVICE, "a", "b", uid="u")
+
+
+def conflict_over(uid: str) -> Handler:
+    """A server that has an object of that UID and does not delete it."""
+
+    def handler(request: web.Request, _: bytes) -> web.Response:
+        return failure(409, "Conflict") if request.method == "DELETE" else web.json_response({"metadata": {"uid": uid}})
+
+    return handler
+
+
+async def test_deleting_what_has_been_replaced_is_no_error() -> None:
+    async with cluster(conflict_over("another")) as client:
+        assert not await client.delete(SERVICE, "a", "b", uid="u")
+
+
+async def test_a_conflict_over_the_object_itself_is_not_taken_for_its_end() -> None:
+    async with cluster(conflict_over("u")) as client:
+        with pytest.raises(ApiError, match="Conflict"):
+            await client.delete(SERVICE, "a", "b", uid="u")
+
+
+async def test_a_dry_run_says_so_to_the_server() -> None:
+    asked = []
+
+    def handler(request: web.Request, _: bytes) -> web.Response:
+        asked.append(dict(request.query))
+        return web.json_response({})
+
+    async with cluster(handler) as client:
+        await client.create(SERVICE, {"metadata": {"namespace": "a", "name": "b"}}, dry_run=True)
+    assert asked == [{"dryRun": "All"}]
 
 
 async def test_a_server_that_does_not_answer_is_an_error_like_others() -> None:
@@ -96,22 +101,15 @@ async def test_a_server_that_does_not_answer_is_an_error_like_others() -> None:
 async def test_a_deletion_names_the_uid() -> None:
     bodies = []
 
-    async def handle(request: web.Request) -> web.Response:
-        bodies.append(await request.read())
+    def handler(_: web.Request, body: bytes) -> web.Response:
+        bodies.append(body)
         return web.json_response({})
 
-    application = web.Application()
-    application.router.add_route("*", "/{path:.*}", handle)
-    runner = web.AppRunner(application)
-    await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", 0).start()
-    client = Cluster(ApiClient(Configuration(host=f"http://127.0.0.1:{runner.addresses[0][1]}")))
-    await client.delete(SERVICE, "a", "b", uid="u")
-    await client.close()
-    await runner.cleanup()
+    async with cluster(handler) as client:
+        await client.delete(SERVICE, "a", "b", uid="u")
     assert json.loads(bodies[0])["preconditions"] == {"uid": "u"}
 
 
 async def test_an_event_that_is_refused_is_not_an_error() -> None:
-    async with cluster(lambda _: failure(403, "Forbidden")) as client:
+    async with cluster(lambda *_: failure(403, "Forbidden")) as client:
         await client.create_event("a", {"reason": "x"})

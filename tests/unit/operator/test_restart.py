@@ -188,6 +188,13 @@ def test_after_the_record_job_and_lost_pods_are_cleared_away() -> None:
     assert len(made.status.attempts) == 1, "the next attempt waits until they are gone"
 
 
+def test_a_pod_is_deleted_by_force_once() -> None:
+    pods = pod_body(0), pod_body(1, deleting=True, forced=True)
+    made = plan(ENDED, *children(), *pods, lost_nodes=frozenset({"node-1"}))
+    assert made.decision is not None
+    assert made.decision.force_delete == ()
+
+
 def test_pods_of_lost_nodes_are_left_alone_if_the_policy_says_so() -> None:
     pods = [pod_body(1, ready=False)]
     policy = {"replacePodsOfLostNodes": False}

@@ -25,6 +25,10 @@ def test_a_pod_that_trains_unready_or_leaves_has_its_node_asked() -> None:
     assert nodes_asked("Running", *pods) == {"node-0", "node-1"}
 
 
+def test_a_pod_that_was_deleted_by_force_waits_for_no_node() -> None:
+    assert nodes_asked("Restarting", pod_body(0, deleting=True, forced=True)) == frozenset()
+
+
 @pytest.mark.parametrize("phase", ["Suspended", "Succeeded", "Failed"])
 def test_a_job_that_wants_no_pods_asks_for_no_node(phase: str) -> None:
     assert nodes_asked(phase, pod_body(0, ready=False), pod_body(1, deleting=True)) == frozenset()
