@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime
 
+from qlora_api import names
 from qlora_api.status import Phase
 from qlora_operator.apply import NAMESPACE_TERMINATING, create_children, withdraw_children
 from qlora_operator.builders import PodDefaults
@@ -17,9 +18,9 @@ from qlora_operator.merge_patch import merge_patch
 from qlora_operator.metrics import JOBS_FINISHED, LOST_STEPS, RESTARTS
 from qlora_operator.nodes import Nodes
 from qlora_operator.observe import observe, silent_nodes
-from qlora_operator.plan import Decision, Observation, Plan, make_plan, plan_problem
+from qlora_operator.plan import Decision, Observation, Plan, lacks_last_words, make_plan, plan_problem
 from qlora_operator.progress import ProgressPoller
-from qlora_operator.views import JOB, POD, QLORA_JOB, Key, resource_view
+from qlora_operator.views import JOB, POD, QLORA_JOB, Key, pod_view, resource_view
 
 log = logging.getLogger(__name__)
 
@@ -54,7 +55,10 @@ class Reconciler:
         """
         silent = silent_nodes(self._cache, key)
         lost = await self._nodes.lost(silent)
-        observation = observe(self._cache, key, self._poller.heard(key), self._defaults, self._clock(), lost)
+        observation = self._observe(key, lost)
+        if observation is not None and lacks_last_words(observation):
+            await self._read_pods(observation)
+            observation = self._observe(key, lost)
         if observation is None:
             self._poller.forget(key)
             return None
@@ -65,6 +69,17 @@ class Reconciler:
         await self._post_events(observation, plan)
         self._poll(observation, plan)
         return _sooner(plan.requeue_after, SILENT_NODE_RETRY if silent else None)
+
+    def _observe(self, key: Key, lost_nodes: frozenset[str]) -> Observation | None:
+        return observe(self._cache, key, self._poller.heard(key), self._defaults, self._clock(), lost_nodes)
+
+    async def _read_pods(self, observation: Observation) -> None:
+        """Reads the pods of the attempt as they are now."""
+        metadata = observation.resource.metadata
+        selector = f"{names.LABEL_JOB_UID}={metadata.uid},{names.LABEL_ATTEMPT}={observation.attempt}"
+        pods, _ = await self._cluster.list(POD, metadata.namespace, selector)
+        for pod in pods:
+            self._cache.put(POD, pod_view(pod))
 
     async def _create(self, observation: Observation, plan: Plan) -> Plan:
         """Creates what is missing; a refusal of the API server makes another plan."""
@@ -114,7 +129,7 @@ class Reconciler:
             await self._cluster.delete(QLORA_JOB, metadata.namespace, metadata.name, metadata.uid)
 
     async def _write_status(self, observation: Observation, plan: Plan) -> bool:
-        """Writes what differs, in one patch; False if the resource has changed meanwhile."""
+        """Writes what differs, in one patch; False if the resource has changed meanwhile, or is gone."""
         patch = merge_patch(observation.status.to_json(), plan.status.to_json())
         if not patch:
             return True
@@ -124,7 +139,8 @@ class Reconciler:
             written = await self._cluster.patch_status(QLORA_JOB, metadata.namespace, metadata.name, body)
         except ApiError as error:
             if error.status == 404:
-                return True
+                self._cache.remove(QLORA_JOB, observation.resource)
+                return False
             if error.status == 409:
                 return False
             raise

@@ -19,6 +19,7 @@ from qlora_operator.plan.deadline import (
 )
 from qlora_operator.plan.end import end_failed_attempt
 from qlora_operator.plan.finished import clean_up_finished
+from qlora_operator.plan.last_words import lacks_last_words
 from qlora_operator.plan.restart import restart_ended_attempt
 from qlora_operator.plan.run import follow_pods
 from qlora_operator.plan.stall import restart_stalled_attempt
@@ -28,7 +29,7 @@ from qlora_operator.plan.succeed import succeed_with_output
 from qlora_operator.plan.suspend import suspend_job
 from qlora_operator.plan.types import Decision, EventNote, Heard, Observation, Plan
 
-__all__ = ["Decision", "EventNote", "Heard", "Observation", "Plan", "make_plan", "plan_problem"]
+__all__ = ["Decision", "EventNote", "Heard", "Observation", "Plan", "lacks_last_words", "make_plan", "plan_problem"]
 
 POLICIES = (
     refuse_invalid_spec,

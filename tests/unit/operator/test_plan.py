@@ -87,11 +87,6 @@ def test_a_complete_job_succeeds_with_the_last_words_of_its_first_pod() -> None:
     assert [(note.type, note.reason) for note in made.events] == [("Normal", "Succeeded")]
 
 
-def test_success_waits_for_the_last_words_that_are_still_under_way() -> None:
-    made = plan(*children(), batch_job_body("Complete"), pod_body(0), pod_body(1), status=RUNNING)
-    assert (made.status.phase, made.requeue_after) == ("Running", 1.0)
-
-
 def test_success_without_any_pod_left_is_success() -> None:
     assert plan(*children(), batch_job_body("Complete"), status=RUNNING).status.phase == "Succeeded"
 
