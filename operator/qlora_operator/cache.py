@@ -23,9 +23,15 @@ class Cache:
 
     def __init__(self) -> None:
         self._views: dict[Key, dict[tuple[str, str], View]] = defaultdict(dict)
+        self._newest: dict[str, int] = defaultdict(int)
+
+    def newest(self, kind: Kind) -> int:
+        """The highest resource version that was ever told of a kind, by the end of an object or otherwise."""
+        return self._newest[kind.name]
 
     def put(self, kind: Kind, view: View) -> Key | None:
         """Keeps a view unless a newer one is known; returns the QLoRAJob to look at."""
+        self._note(kind, view)
         key = owner_key(view)
         if key is None:
             return None
@@ -37,6 +43,7 @@ class Cache:
 
     def remove(self, kind: Kind, view: View) -> Key | None:
         """Forgets an object that was deleted, unless its name has been taken by a newer one."""
+        self._note(kind, view)
         key = owner_key(view)
         if key is None or key not in self._views:
             return key
@@ -59,7 +66,9 @@ class Cache:
         """Takes over a complete list: what it lacks is gone. Returns the QLoRAJobs that changed.
 
         Args:
-            before: resource version of the list; what is newer was created after the list was made.
+            before: resource version of the list; what is newer was created after the list was made. It must not be
+                lower than what was known of the kind when the list was asked for: an old list brings back what has
+                ended since.
         """
         changed = set()
         present = set()
@@ -108,6 +117,9 @@ class Cache:
     def children(self, key: Key, owner_uid: str) -> frozenset[tuple[str, str]]:
         """Kind and name of the same."""
         return frozenset((kind.name, view.metadata.name) for kind, view in self.owned(key, owner_uid))
+
+    def _note(self, kind: Kind, view: View) -> None:
+        self._newest[kind.name] = max(self._newest[kind.name], view.metadata.resource_version)
 
     def _of(self, key: Key) -> Iterable[View]:
         return self._views.get(key, {}).values()

@@ -39,7 +39,7 @@ class Controller:
         """Lists every watched kind once, then lets the workers loose: nothing is planned on a half-filled cache."""
         settings = self._settings
         self._cluster = cluster = await Cluster.connect()
-        await self._resync(cluster)
+        await self.resync(cluster)
         defaults = PodDefaults(
             image=settings.trainer_image,
             image_pull_policy=settings.image_pull_policy,
@@ -105,20 +105,25 @@ class Controller:
         while True:
             await asyncio.sleep(self._settings.resync_interval)
             try:
-                await self._resync(cluster)
+                await self.resync(cluster)
             except Exception:
                 log.exception("resync failed; again in %.0f s", RESYNC_RETRY)
                 await asyncio.sleep(RESYNC_RETRY)
 
-    async def _resync(self, cluster: Cluster) -> None:
+    async def resync(self, cluster: Cluster) -> None:
+        """Lists every watched kind: what a watch has lost is found, what it has brought stays."""
         for kind in KINDS:
             selector = "" if kind is QLORA_JOB else names.LABEL_JOB
             views: list[View] = []
             versions = []
+            known = self.cache.newest(kind)
             for namespace in self._settings.namespaces or (None,):
                 items, version = await cluster.list(kind, namespace, selector)
                 views.extend(view for item in items if (view := _view(kind, item)) is not None)
                 versions.append(version)
+            if min(versions) < known:
+                log.warning("the API server listed %s of an earlier time; left aside", kind.plural)
+                continue
             for key in self.cache.replace_all(kind, views, before=min(versions)):
                 self.queue.add(key)
         self._last_resync = time.monotonic()

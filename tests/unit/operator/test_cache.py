@@ -87,3 +87,10 @@ def test_an_object_that_has_gone_is_not_brought_back_by_better_knowledge() -> No
     cache.remove(POD, pod)
     cache.replace(POD, replace(pod, forced=True))
     assert cache.pods(KEY) == []
+
+
+def test_the_newest_version_of_a_kind_is_remembered_beyond_its_objects() -> None:
+    cache = Cache()
+    cache.put(SERVICE, SERVICE.view(child_body("Service", "job", version=3)))
+    cache.remove(SERVICE, SERVICE.view(child_body("Service", "job", version=8)))
+    assert (cache.newest(SERVICE), cache.newest(POD)) == (8, 0)
