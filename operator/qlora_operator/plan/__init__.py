@@ -47,9 +47,11 @@ POLICIES = (
 
 
 def make_plan(observation: Observation) -> Plan:
-    """The plan for a job. A job in a final phase stays as it is, apart from what is cleaned up."""
+    """The plan for a job. A job in a final phase stays as it is, apart from what is cleaned up;
+    a change of its `runPolicy` is seen all the same."""
     if observation.status.is_final:
-        return Plan(decision=clean_up_finished(observation), status=observation.status)
+        seen = {"observed_generation": observation.resource.generation}
+        return Plan(decision=clean_up_finished(observation), status=observation.status.model_copy(update=seen))
     decision = next(found for policy in POLICIES if (found := policy(observation)) is not None)
     return _plan(observation, _with_deadlines(observation, decision))
 

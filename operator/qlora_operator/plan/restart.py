@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from qlora_api.status import Phase
-from qlora_operator.plan.budget import delay
+from qlora_api.status import Attempt, Phase
+from qlora_operator.plan.budget import SUSPENDED, delay
+from qlora_operator.plan.suspend import RESUME_MESSAGE, RESUMED
 from qlora_operator.plan.types import AttemptChange, Decision, Observation
 from qlora_operator.views import PodView
 
@@ -27,13 +28,19 @@ def restart_ended_attempt(observation: Observation) -> Decision | None:
     begin = wait <= 0 and not observation.live_jobs
     return Decision(
         Phase.RESTARTING,
-        record.reason or "Restarting",
-        record.message or "",
+        *_why(record),
         attempt=AttemptChange.BEGIN if begin else AttemptChange.NONE,
         delete_jobs=observation.live_jobs,
         force_delete=_pods_to_force(observation, left),
         requeue_after=0.0 if begin else max(wait, 1.0),
     )
+
+
+def _why(ended: Attempt) -> tuple[str, str]:
+    """Reason and message of the attempt that follows."""
+    if ended.reason == SUSPENDED:
+        return RESUMED, RESUME_MESSAGE
+    return ended.reason or "Restarting", ended.message or ""
 
 
 def _pods_to_force(observation: Observation, left: list[PodView]) -> tuple[PodView, ...]:

@@ -6,10 +6,12 @@ from typing import Any, Literal
 
 from qlora_api import report
 from qlora_api.durations import format_duration
+from qlora_api.reasons import Reason
 from qlora_api.status import Attempt, Condition, Output, Phase, Progress, QLoRAJobStatus, RestartInPlace
 from qlora_operator.plan.budget import counters
 from qlora_operator.plan.in_place import restarts_in_place, unrecorded_restarts
 from qlora_operator.plan.stall import stall_message
+from qlora_operator.plan.suspend import RESUME_MESSAGE, RESUMED
 from qlora_operator.plan.types import AttemptChange, Decision, EventNote, Observation, timestamp
 
 ATTEMPTS_KEPT = 50
@@ -80,7 +82,7 @@ def _last_step(observation: Observation, decision: Decision) -> int | None:
 
 
 def _conditions(observation: Observation, decision: Decision, now: str) -> list[Condition]:
-    """Accepted and Running always; Succeeded and Failed once they are true."""
+    """Accepted and Running always; Succeeded and Failed once they are true; Stalled until the job trains again."""
     phase = decision.phase
     about = (decision.reason, decision.message)
     wanted: dict[str, tuple[Truth, str, str]] = {
@@ -90,10 +92,12 @@ def _conditions(observation: Observation, decision: Decision, now: str) -> list[
     if phase.is_final:
         wanted[phase.value] = ("True", *about)
     stall = stall_message(observation) if phase == Phase.RUNNING else None
-    if stall is not None:
+    if decision.reason == Reason.STALLED:
+        wanted["Stalled"] = ("True", *about)
+    elif stall is not None:
         wanted["Stalled"] = ("True", "NoProgress", stall)
-    elif observation.status.condition("Stalled") is not None:
-        wanted["Stalled"] = ("False", "Progressing" if phase == Phase.RUNNING else "NotRunning", "")
+    elif phase == Phase.RUNNING and observation.status.condition("Stalled") is not None:
+        wanted["Stalled"] = ("False", "Progressing", "")
     generation = observation.resource.generation
     kept = [condition for condition in observation.status.conditions if condition.type not in wanted]
     made = [_condition(observation, type_, *statement, now, generation) for type_, statement in wanted.items()]
@@ -158,7 +162,7 @@ def _output(observation: Observation, decision: Decision) -> Output | None:
 
 
 def notes_of_transition(before: QLoRAJobStatus, after: QLoRAJobStatus) -> tuple[EventNote, ...]:
-    """Events of a job's end, its refusal, its restarts and suspension; a status that repeats itself makes none."""
+    """Events of a job's end, refusal, restarts, suspension and resumption; a status that repeats itself makes none."""
     notes = []
     for type_, truth, kind in (
         ("Accepted", "False", "Warning"),
@@ -175,7 +179,9 @@ def notes_of_transition(before: QLoRAJobStatus, after: QLoRAJobStatus) -> tuple[
     ]
     running = after.condition("Running")
     if running is not None and before.phase != after.phase:
-        if after.phase == Phase.RESTARTING:
+        if after.phase == Phase.RESTARTING and before.phase == Phase.SUSPENDED:
+            notes.append(EventNote("Normal", RESUMED, RESUME_MESSAGE))
+        elif after.phase == Phase.RESTARTING:
             notes.append(EventNote("Warning", running.reason, f"restarting: {running.message}"))
         if after.phase == Phase.SUSPENDED:
             notes.append(EventNote("Normal", running.reason, running.message))

@@ -7,6 +7,9 @@ from qlora_operator.plan.budget import SUSPENDED
 from qlora_operator.plan.types import AttemptChange, Decision, Observation
 
 MESSAGE = "runPolicy.suspend is true; the job goes on from its last checkpoint when it is false"
+RESUMED = "Resumed"
+"""Reason of what is told when a suspended job goes on."""
+RESUME_MESSAGE = "runPolicy.suspend is false again; the job goes on from its last checkpoint"
 
 
 def suspend_job(observation: Observation) -> Decision | None:
