@@ -77,6 +77,10 @@ class Progress(Report):
     """Mean time of the last steps."""
     restarts: Annotated[list[Restart], Field(max_length=RESTARTS_TOLD)] = []
     """The newest restarts in place, the oldest first."""
+    resident_memory_bytes: Step | None = None
+    """Host memory of this pod's ranks."""
+    gpu_memory_bytes: Step | None = None
+    """The most that the pod's first rank has allocated on its GPU."""
     updated: Number
     """Unix time of the newest of these figures."""
 

@@ -42,6 +42,7 @@ def get(url: str) -> str:
 
 def tell(pod: Pod, attempt: int = 1, resumed_step: int = 0) -> None:
     figures = {"step": 3, "of": 9, "loss": 1.5, "updated": 5.0, "from_step": resumed_step, "resumed_step": resumed_step}
+    figures["gpu_memory_bytes"] = 7 * 2**30
     progress = Progress.model_validate({"uid": "uid", "attempt": attempt, "state": "Training", **figures})
     (pod.root / "work/progress.json").write_text(progress.model_dump_json(by_alias=True))
 
@@ -87,6 +88,8 @@ def test_prometheus_finds_the_same_figures(pod: Pod, status: Status, address: st
     assert "qlora_trainer_step 3.0" in lines
     assert "qlora_trainer_steps 9.0" in lines
     assert "qlora_trainer_loss 1.5" in lines
+    assert "qlora_trainer_gpu_memory_bytes 7.516192768e+09" in lines
+    assert "qlora_trainer_resident_memory_bytes" not in "".join(lines), "no rank runs"
     assert 'qlora_trainer_state{state="Stopping"} 1.0' in lines
 
 

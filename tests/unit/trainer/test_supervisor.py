@@ -27,7 +27,11 @@ def test_sigterm_reaches_all_ranks_at_once_and_the_run_resumes_exactly(gang: Gan
 
     progress = Progress.model_validate_json(pod.get("/status"))
     assert (progress.state, progress.of) == ("Training", steps)
-    assert b"qlora_trainer_loss " in pod.get("/metrics")
+    assert progress.resident_memory_bytes is not None
+    assert progress.resident_memory_bytes > 2 * 100_000_000, "two ranks with torch"
+    metrics = pod.get("/metrics")
+    assert b"qlora_trainer_loss " in metrics
+    assert b"qlora_trainer_resident_memory_bytes " in metrics
     assert pod.get("/healthz") == b"ok\n"
 
     pod.process.send_signal(signal.SIGTERM)

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import errno
 import resource
-import sys
 
 from qlora_api.reasons import Reason
 from qlora_trainer.errors import StopRequested, TrainerError
+from qlora_trainer.rank.memory import peak_gpu_bytes
 
 _DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
 _NOT_WRITABLE = (errno.EROFS, errno.EACCES, errno.EPERM)
@@ -49,10 +49,8 @@ def explain(error: BaseException) -> tuple[Reason, str]:
 
 def peak_memory_bytes() -> int:
     """The most memory that this rank has used: of its GPU if it has one, else of the host."""
-    torch = sys.modules.get("torch")
-    if torch is not None and torch.cuda.is_available():
-        return int(torch.cuda.max_memory_allocated())
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    gpu = peak_gpu_bytes()
+    return gpu if gpu is not None else resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
 def _last_line(error: BaseException) -> str:

@@ -13,6 +13,7 @@ from qlora_api.job_file import JobFile
 from qlora_api.report import Progress
 from qlora_trainer import log
 from qlora_trainer.files import replace_text
+from qlora_trainer.rank.memory import peak_gpu_bytes
 
 _WINDOW = 20
 
@@ -72,6 +73,7 @@ class ProgressWriter:
                 "tokens_per_second": tokens / seconds,
                 "eta_seconds": mean * (self.progress.of - step),
                 "step_seconds": mean,
+                "gpu_memory_bytes": peak_gpu_bytes(),
             }
         )
         if self._log_file is None:

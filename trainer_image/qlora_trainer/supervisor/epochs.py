@@ -127,7 +127,7 @@ class Epochs:
 
     def _halts(self, epoch: int) -> bool:
         """Whether the gang has left the epoch behind. Also the moment to let the next one stand by."""
-        progress = self._status.progress()
+        progress = self._status.figures()
         may_go_on = epoch < self._job.max_restarts_in_place
         if may_go_on and progress.state == "Training" and progress.step > (progress.resumed_step or 0):
             self._launches.stand_by(epoch + 1)

@@ -78,7 +78,7 @@ def _run(
     job: JobFile, paths: PodPaths, status: Status, stop: StopRequest, dns_timeout: float, address: str
 ) -> Termination:
     index = completion_index(os.environ.get("JOB_COMPLETION_INDEX"), job)
-    coordinator = Coordinator(job, lambda: status.progress().step, status.restarted) if index == 0 else None
+    coordinator = Coordinator(job, lambda: status.figures().step, status.restarted) if index == 0 else None
     serve(status, job.status_port, address, coordinator.receive if coordinator else None)
     check_hostfile(paths.hostfile, job)
     if not paths.sources.exists():
@@ -106,7 +106,7 @@ def _watchful(coordinator: Coordinator, status: Status) -> Link:
     clock = StallClock()
 
     def link(report: MemberReport) -> Order | None:
-        message = clock.stalled(status.progress())
+        message = clock.stalled(status.figures())
         if message is not None:
             coordinator.find(Reason.STALLED, message)
         return coordinator.receive(report)

@@ -18,6 +18,8 @@ _GAUGES = {
     "eta_seconds": "Time to the last step.",
     "last_checkpoint_step": "Step of the newest complete checkpoint.",
     "from_step": "Step at which this attempt began.",
+    "resident_memory_bytes": "Host memory of this pod's ranks.",
+    "gpu_memory_bytes": "The most that the pod's first rank has allocated on its GPU.",
     "updated": "Unix time of the newest of these figures.",
 }
 _NAMES = {"of": "steps", "updated": "updated_timestamp_seconds"}

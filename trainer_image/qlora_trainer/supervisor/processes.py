@@ -63,14 +63,21 @@ def send(processes: Iterable[Process], number: signal.Signals) -> None:
             os.kill(process.pid, number)
 
 
+def children() -> list[int]:
+    """Pids of this process's children: launchers, and what was adopted."""
+    found: list[int] = []
+    for task in Path("/proc/self/task").glob("*/children"):
+        with suppress(OSError):
+            found += map(int, task.read_text().split())
+    return found
+
+
 def reap(except_pids: Collection[int] = ()) -> None:
     """Collects adopted children that have ended. Those in `except_pids` are left to their own `Popen`."""
-    for process in Path("/proc/self/task").glob("*/children"):
-        with suppress(OSError):
-            for pid in map(int, process.read_text().split()):
-                if pid not in except_pids:
-                    with suppress(ChildProcessError):
-                        os.waitpid(pid, os.WNOHANG)
+    for pid in children():
+        if pid not in except_pids:
+            with suppress(ChildProcessError):
+                os.waitpid(pid, os.WNOHANG)
 
 
 def wait_until(condition: Callable[[], bool], timeout: float, poll_seconds: float = 0.05) -> bool:

@@ -8,6 +8,7 @@ from typing import Literal
 from qlora_api.job_file import JobFile
 from qlora_api.report import PROGRESS_LIMIT, RESTARTS_TOLD, Progress, Restart
 from qlora_trainer.paths import PodPaths
+from qlora_trainer.supervisor.memory import ranks_resident_bytes
 
 State = Literal["Waiting", "Launching", "Training", "Restarting", "Stopping", "Succeeded", "Failed"]
 
@@ -41,12 +42,16 @@ class Status:
 
     def restarted(self, restart: Restart) -> None:
         """Remembers a restart in place. No rank lives at this moment: what the last ones wrote is not of the next."""
-        self.progress()
+        self.figures()
         self._file.unlink(missing_ok=True)
         self._restarts.append(restart)
 
     def progress(self) -> Progress:
-        """The figures, with what the supervisor knows better than the rank."""
+        """What `/status` shows: the figures, and the memory of the pod's ranks."""
+        return self.figures().model_copy(update={"resident_memory_bytes": ranks_resident_bytes()})
+
+    def figures(self) -> Progress:
+        """The ranks' figures, with what the supervisor knows better."""
         told = self._told()
         if told is not None:
             self._remember(told)
