@@ -91,6 +91,10 @@ class Attempt(ApiModel):
     """Steps that the next attempt had to do again."""
     restarts_in_place: list[RestartInPlace] | None = None
     """Restarts of all ranks inside the living pods, the oldest first."""
+    first_step_time: str | None = None
+    """When the first optimizer step of the attempt was seen to be done."""
+    last_step_time: str | None = None
+    """When its last one was seen to be done; set when it ends."""
 
 
 class Progress(ApiModel):
@@ -110,6 +114,8 @@ class Progress(ApiModel):
     """Time to the last step, such as 4m10s."""
     last_checkpoint_step: int | None = None
     """Step of the newest complete checkpoint."""
+    last_step_time: str | None = None
+    """When `step` was first seen."""
 
 
 class Output(ApiModel):

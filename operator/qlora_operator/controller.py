@@ -30,10 +30,10 @@ class Controller:
         self._settings = settings
         self.cache = Cache()
         self.queue: WorkQueue[Key] = WorkQueue()
-        self._poller = ProgressPoller(settings.progress_interval, settings.progress_budget, self.queue.add)
+        self.poller = ProgressPoller(settings.progress_interval, settings.progress_budget, self.queue.add)
         self._cluster: Cluster | None = None
         self._tasks: list[asyncio.Task[None]] = []
-        self._last_resync = time.monotonic()
+        self._last_resync: float | None = None
 
     async def start(self) -> None:
         """Lists every watched kind once, then lets the workers loose: nothing is planned on a half-filled cache."""
@@ -45,12 +45,12 @@ class Controller:
             image_pull_policy=settings.image_pull_policy,
             termination_grace_period=settings.termination_grace_period,
         )
-        reconciler = Reconciler(cluster, self.cache, self._poller, defaults)
+        reconciler = Reconciler(cluster, self.cache, self.poller, defaults)
         for key in self.cache.known_jobs():
             self.queue.add(key)
         self._tasks = [asyncio.create_task(self._work(reconciler)) for _ in range(settings.workers)]
         self._tasks.append(asyncio.create_task(self._resync_for_ever(cluster)))
-        self._tasks.append(asyncio.create_task(self._poller.run()))
+        self._tasks.append(asyncio.create_task(self.poller.run()))
 
     async def stop(self) -> None:
         """Ends the workers; what they had begun is taken up by the next operator."""
@@ -69,6 +69,10 @@ class Controller:
         if key is not None:
             self.queue.add(key)
 
+    def resync_age(self) -> float | None:
+        """Seconds since the last complete list, or None before the first, as on a standby."""
+        return None if self._last_resync is None else time.monotonic() - self._last_resync
+
     def health(self) -> str | None:
         """What is wrong with this operator, or None. A standby has nothing to be late with."""
         if not self._tasks:
@@ -76,7 +80,7 @@ class Controller:
         limit = 3 * self._settings.resync_interval
         if self.queue.oldest_age() > 60:
             return f"a job has been waiting for {self.queue.oldest_age():.0f} s to be looked at"
-        if time.monotonic() - self._last_resync > limit:
+        if (self.resync_age() or 0.0) > limit:
             return f"the last complete list is older than {limit:.0f} s"
         dead = [task for task in self._tasks if task.done()]
         return f"{len(dead)} of {len(self._tasks)} tasks have ended" if dead else None

@@ -2,32 +2,11 @@
 
 from __future__ import annotations
 
-from collections import Counter
-
 from aiohttp import web
-from prometheus_client import REGISTRY, generate_latest
-from prometheus_client.core import GaugeMetricFamily
-from prometheus_client.registry import Collector
+from prometheus_client import CONTENT_TYPE_LATEST, REGISTRY, generate_latest
 
+from qlora_operator.collectors import JobCollector, OperatorCollector
 from qlora_operator.controller import Controller
-
-
-class ControllerCollector(Collector):
-    """Figures that are read off the controller when Prometheus asks."""
-
-    def __init__(self, controller: Controller) -> None:
-        self._controller = controller
-
-    def collect(self) -> list[GaugeMetricFamily]:
-        """Queue depth and jobs by phase."""
-        queue = self._controller.queue
-        depth = GaugeMetricFamily("qlora_operator_queue_depth", "Jobs that wait to be looked at.", len(queue))
-        age = GaugeMetricFamily("qlora_operator_queue_age_seconds", "Age of the oldest of them.", queue.oldest_age())
-        jobs = GaugeMetricFamily("qlora_operator_jobs", "QLoRAJobs by phase.", labels=["phase"])
-        phases = Counter(view.status.get("phase") or "Pending" for view in self._controller.cache.resources())
-        for phase, number in phases.items():
-            jobs.add_metric([phase], number)
-        return [depth, age, jobs]
 
 
 async def serve(controller: Controller, port: int) -> web.AppRunner:
@@ -38,9 +17,10 @@ async def serve(controller: Controller, port: int) -> web.AppRunner:
         return web.Response(text=fault or "ok", status=500 if fault else 200)
 
     async def metrics(_: web.Request) -> web.Response:
-        return web.Response(body=generate_latest(), content_type="text/plain")
+        return web.Response(body=generate_latest(), headers={"Content-Type": CONTENT_TYPE_LATEST})
 
-    REGISTRY.register(ControllerCollector(controller))
+    REGISTRY.register(OperatorCollector(controller))
+    REGISTRY.register(JobCollector(controller))
     application = web.Application()
     application.add_routes([web.get("/healthz", healthz), web.get("/metrics", metrics)])
     runner = web.AppRunner(application, access_log=None, shutdown_timeout=1)

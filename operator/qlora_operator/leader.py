@@ -16,6 +16,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from qlora_operator.cluster import ApiError, Cluster, JsonObject
+from qlora_operator.metrics import LEADER
 from qlora_operator.views import LEASE
 
 log = logging.getLogger(__name__)
@@ -97,6 +98,7 @@ async def lead(lease: Lease, work: Callable[[], Coroutine[Any, Any, None]]) -> b
     while not await _holds(lease):  # noqa: ASYNC110 - the Lease is not ours to be told of
         await asyncio.sleep(RETRY_PERIOD)
     log.info("this replica leads")
+    LEADER.set(1)
     task = asyncio.create_task(work())
     held_at = time.monotonic()
     try:
@@ -112,6 +114,7 @@ async def lead(lease: Lease, work: Callable[[], Coroutine[Any, Any, None]]) -> b
         await task
         return True
     finally:
+        LEADER.set(0)
         with suppress(ApiError, TimeoutError):
             await lease.release()
 

@@ -13,9 +13,11 @@ import uvloop
 
 from qlora_operator.cluster import Cluster
 from qlora_operator.controller import Controller
+from qlora_operator.counting import begin_at_zero
 from qlora_operator.endpoints import serve
 from qlora_operator.handlers import build_registry
 from qlora_operator.leader import Lease, lead
+from qlora_operator.metrics import LEADER
 from qlora_operator.settings import Settings, parse_arguments
 
 
@@ -34,6 +36,7 @@ def main() -> None:
 async def run(settings: Settings) -> None:
     """Serves /healthz and /metrics at once, and works when it is this replica's turn."""
     controller = Controller(settings)
+    begin_at_zero()
 
     async def work() -> None:
         await kopf.operator(
@@ -52,6 +55,7 @@ async def run(settings: Settings) -> None:
 
 async def _work_when_it_is_our_turn(settings: Settings, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
     if settings.lease_namespace is None:
+        LEADER.set(1)
         await work()
         return
     cluster = await Cluster.connect()

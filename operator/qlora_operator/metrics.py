@@ -1,8 +1,13 @@
-"""What the operator tells Prometheus of itself."""
+"""What the operator counts for Prometheus. `collectors` adds what is read off when Prometheus asks.
+
+`docs/metrics.md` lists all of it; a test keeps the two alike.
+"""
 
 from __future__ import annotations
 
-from prometheus_client import Counter, Histogram
+from prometheus_client import Counter, Gauge, Histogram, disable_created_metrics
+
+disable_created_metrics()  # type: ignore[no-untyped-call]  # a second series for every counter, which nobody asks for
 
 API_REQUESTS = Counter(
     "qlora_operator_api_requests",
@@ -16,6 +21,16 @@ RECONCILE_SECONDS = Histogram(
 )
 RECONCILE_ERRORS = Counter("qlora_operator_reconcile_errors", "Looks at a job that ended in an error.")
 PROGRESS_POLLS = Counter("qlora_operator_progress_polls", "Questions to pods about their progress.", ["result"])
-RESTARTS = Counter("qlora_operator_restarts", "Attempts that ended and are followed by another.", ["reason"])
-LOST_STEPS = Counter("qlora_operator_lost_steps", "Optimizer steps that had to be done again.", ["reason"])
 JOBS_FINISHED = Counter("qlora_operator_jobs_finished", "Jobs that ended.", ["phase", "reason"])
+RESTARTS = Counter("qlora_operator_restarts", "Attempts that ended and were followed by another.", ["reason"])
+LOST_STEPS = Counter("qlora_operator_lost_steps", "Optimizer steps that had to be done again.", ["reason"])
+LOST_SECONDS = Counter(
+    "qlora_operator_lost_seconds",
+    "Time that did not bring a job forward: down without steps, or repeated steps.",
+    ["kind", "reason"],
+)
+TRAINED_SECONDS = Counter(
+    "qlora_operator_trained_seconds",
+    "Time between an attempt's first and last step, repeated steps included.",
+)
+LEADER = Gauge("qlora_operator_leader", "1 while this replica works, 0 while it stands by.")

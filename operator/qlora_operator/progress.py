@@ -45,12 +45,21 @@ class _Target:
         self.answered_at = now
         if before is None or _position(before) != _position(progress):
             self.moved_at = now
-        volatile = {"updated"}
+        volatile = {"updated", "resident_memory_bytes", "gpu_memory_bytes"}
         return before is None or before.model_dump(exclude=volatile) != progress.model_dump(exclude=volatile)
 
     @property
     def silence(self) -> float:
         return self.answered_at - self.moved_at
+
+
+@dataclass(frozen=True)
+class Figures:
+    """What a pod last told, and how long ago its step was seen to change."""
+
+    progress: report.Progress
+    step_age: float
+    """Seconds, whether the pod still answers or not."""
 
 
 class ProgressPoller:
@@ -84,6 +93,12 @@ class ProgressPoller:
         if target is None or target.latest is None:
             return None
         return Heard(target.latest, target.silence)
+
+    def figures(self) -> dict[Key, Figures]:
+        """The newest figures of every job whose pod has answered."""
+        now = time.monotonic()
+        targets = self._targets.items()
+        return {key: Figures(found.latest, now - found.moved_at) for key, found in targets if found.latest is not None}
 
     async def run(self) -> None:
         """Asks one pod after another, the longest due first, for ever."""

@@ -13,9 +13,9 @@ from qlora_operator.apply import NAMESPACE_TERMINATING, create_children, withdra
 from qlora_operator.builders import PodDefaults
 from qlora_operator.cache import Cache
 from qlora_operator.cluster import ApiError, Cluster
+from qlora_operator.counting import count
 from qlora_operator.events import build_event
 from qlora_operator.merge_patch import merge_patch
-from qlora_operator.metrics import JOBS_FINISHED, LOST_STEPS, RESTARTS
 from qlora_operator.nodes import Nodes
 from qlora_operator.observe import observe, silent_nodes
 from qlora_operator.plan import Decision, Observation, Plan, lacks_last_words, make_plan, plan_problem
@@ -147,7 +147,7 @@ class Reconciler:
         self._cache.put(QLORA_JOB, resource_view(written))
         if plan.status.phase != observation.status.phase:
             _log_phase(observation, plan)
-        _count(observation, plan)
+        count(observation.status, plan.status)
         return True
 
     async def _post_events(self, observation: Observation, plan: Plan) -> None:
@@ -176,17 +176,3 @@ def _log_phase(observation: Observation, plan: Plan) -> None:
     log.info(
         "job %s/%s is %s%s", namespace, name, phase, why, extra={"namespace": namespace, "job": name, "phase": phase}
     )
-
-
-def _count(observation: Observation, plan: Plan) -> None:
-    """Brings the metrics up to date with a status that has just been written."""
-    before, after = observation.status, plan.status
-    if after.phase != before.phase and after.is_final:
-        failed = after.condition("Failed")
-        JOBS_FINISHED.labels(phase=after.phase, reason=failed.reason if failed else "").inc()
-    if after.phase == Phase.RESTARTING and before.phase != Phase.RESTARTING:
-        RESTARTS.labels(reason=after.attempts[-1].reason).inc()
-    known = {attempt.number for attempt in before.attempts if attempt.lost_steps is not None}
-    for attempt in after.attempts:
-        if attempt.lost_steps is not None and attempt.number not in known:
-            LOST_STEPS.labels(reason=attempt.reason).inc(attempt.lost_steps)

@@ -53,6 +53,7 @@ def holder(plane: Cluster) -> str:
 @pytest.mark.timeout(120)
 def test_a_killed_leader_is_replaced_and_its_jobs_go_on(replicas: list[Operator], driver: JobDriver) -> None:
     first, second = replicas
+    assert [replica.metrics()["qlora_operator_leader"] for replica in replicas] == [1, 0]
     driver.apply(job_body())
     driver.wait_for_phase("job", "Running")
     first.kill()
@@ -61,6 +62,7 @@ def test_a_killed_leader_is_replaced_and_its_jobs_go_on(replicas: list[Operator]
     driver.wait_for_phase("after", "Running", timeout=60)
     assert time.monotonic() - began < 30
     assert holder(driver.cluster).endswith(f"-{second.pid}")
+    assert second.metrics()["qlora_operator_leader"] == 1
     for pod in driver.wait_for_pods("job", 2):
         driver.end_pod(pod, message={"outcome": "Succeeded", "step": 1, "of": 1})
     driver.wait_for_phase("job", "Succeeded")

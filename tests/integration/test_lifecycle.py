@@ -44,7 +44,10 @@ def test_an_applied_job_runs_and_succeeds(driver: JobDriver) -> None:
     assert condition(status, "Accepted")["status"] == "True"
     assert condition(status, "Running")["status"] == "True"
     status = succeed(driver, "job")
-    assert status["progress"] == {"step": 60, "of": 60, "position": "60/60", "loss": 0.5123}
+    last = status["attempts"][-1]["lastStepTime"]
+    assert status["progress"] == {
+        "step": 60, "of": 60, "position": "60/60", "loss": 0.5123, "lastStepTime": last,
+    }  # fmt: skip
     assert status["output"] == {"adapter": "pvc://results/out/adapter"}
     assert status["observedGeneration"] == 1
     (attempt,) = status["attempts"]

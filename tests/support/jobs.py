@@ -52,7 +52,7 @@ class JobDriver:
         namespace = None if kind is NODE else self.namespace
         self.cluster.request("PATCH", kind.path(namespace, name) + part, patch, content_type)
 
-    def _patch_status(self, kind: Kind, name: str, status: Body, content_type: str) -> None:
+    def patch_status(self, kind: Kind, name: str, status: Body, content_type: str) -> None:
         self._patch(kind, name, {"status": status}, content_type, part="/status")
 
     def status(self, name: str) -> Body:
@@ -111,7 +111,7 @@ class JobDriver:
             field: [{**pod["status"][field][0], "ready": False, "state": {"terminated": terminated}}],
             "conditions": [{"type": "Ready", "status": "False", "reason": "PodCompleted"}],
         }
-        self._patch_status(POD, pod["metadata"]["name"], status, MERGE_PATCH)
+        self.patch_status(POD, pod["metadata"]["name"], status, MERGE_PATCH)
 
     def lose_node(self, node: str) -> None:
         """Says of a fake node what the node controller would, and of the pods on it: nobody will see them end."""
@@ -119,15 +119,15 @@ class JobDriver:
         taint = {"key": "node.kubernetes.io/unreachable", "effect": "NoSchedule"}
         labels = {"metadata": {"labels": {"lost": "true"}}}
         self._patch(NODE, node, {**labels, "spec": {"taints": [taint]}})
-        self._patch_status(NODE, node, {"conditions": [condition]}, STRATEGIC_MERGE_PATCH)
+        self.patch_status(NODE, node, {"conditions": [condition]}, STRATEGIC_MERGE_PATCH)
         for pod in self.objects(POD):
             if pod["spec"].get("nodeName") == node:
                 self._patch(POD, pod["metadata"]["name"], labels)
                 status = {"conditions": [{**condition, "status": "False"}]}
-                self._patch_status(POD, pod["metadata"]["name"], status, STRATEGIC_MERGE_PATCH)
+                self.patch_status(POD, pod["metadata"]["name"], status, STRATEGIC_MERGE_PATCH)
 
     def bring_node_back(self, node: str) -> None:
         """Undoes `lose_node`: the kubelet answers again."""
         self._patch(NODE, node, {"metadata": {"labels": {"lost": None}}, "spec": {"taints": None}})
         condition = {"type": "Ready", "status": "True", "reason": "KubeletReady"}
-        self._patch_status(NODE, node, {"conditions": [condition]}, STRATEGIC_MERGE_PATCH)
+        self.patch_status(NODE, node, {"conditions": [condition]}, STRATEGIC_MERGE_PATCH)

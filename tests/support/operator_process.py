@@ -5,7 +5,10 @@ from __future__ import annotations
 import os
 import sys
 import urllib.request
+from collections.abc import Mapping
 from pathlib import Path
+
+from prometheus_client.parser import text_string_to_metric_families
 
 from support.control_plane import OPERATOR, ControlPlane
 from support.processes import Process, free_port, wait_until
@@ -40,6 +43,13 @@ class Operator:
         with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/healthz", timeout=5) as answer:
             return bool(answer.status == 200)
 
+    def metrics(self) -> dict[str, float]:
+        """The samples of `/metrics`, each under its name and labels as in `name{a="b"}`."""
+        with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/metrics", timeout=10) as answer:
+            text = answer.read().decode()
+        samples = [sample for family in text_string_to_metric_families(text) for sample in family.samples]
+        return {_name(sample.name, sample.labels): sample.value for sample in samples}
+
     @property
     def pid(self) -> int:
         assert self.process is not None
@@ -52,3 +62,8 @@ class Operator:
     def stop(self) -> None:
         if self.process is not None:
             self.process.stop()
+
+
+def _name(metric: str, labels: Mapping[str, str]) -> str:
+    inner = ",".join(f'{label}="{value}"' for label, value in sorted(labels.items()))
+    return f"{metric}{{{inner}}}" if inner else metric

@@ -27,6 +27,7 @@ def compose_status(observation: Observation, decision: Decision) -> QLoRAJobStat
     begins = decision.attempt == AttemptChange.BEGIN
     restarts, counted = counters(before) if begins else (before.restarts or 0, before.counted_restarts or 0)
     in_place = unrecorded_restarts(observation, decision.report) if observation.is_open else 0
+    progress = _progress(observation, decision, now)
     return QLoRAJobStatus(
         phase=decision.phase,
         observed_generation=observation.resource.generation,
@@ -35,13 +36,13 @@ def compose_status(observation: Observation, decision: Decision) -> QLoRAJobStat
         completion_time=now if decision.phase.is_final else None,
         restarts=restarts + in_place,
         counted_restarts=counted + in_place,
-        attempts=_attempts(observation, decision, now)[-ATTEMPTS_KEPT:],
-        progress=_progress(observation, decision),
+        attempts=_attempts(observation, decision, progress, now)[-ATTEMPTS_KEPT:],
+        progress=progress,
         output=_output(observation, decision),
     )
 
 
-def _attempts(observation: Observation, decision: Decision, now: str) -> list[Attempt]:
+def _attempts(observation: Observation, decision: Decision, progress: Progress | None, now: str) -> list[Attempt]:
     attempts = list(observation.status.attempts)
     told: Any = decision.report or observation.progress
     if attempts and observation.is_open and told is not None and told.from_step is not None:
@@ -49,6 +50,7 @@ def _attempts(observation: Observation, decision: Decision, now: str) -> list[At
     if attempts and observation.is_open:
         in_place = restarts_in_place(observation, decision.report)
         attempts[-1] = attempts[-1].model_copy(update={"restarts_in_place": in_place or None})
+        attempts[-1] = _with_first_step_time(attempts[-1], _last_step(observation, decision), now)
     if decision.attempt == AttemptChange.BEGIN:
         number = observation.attempt + 1 if observation.record is not None else 1
         return [*attempts, Attempt(number=number, start_time=now)]
@@ -62,6 +64,7 @@ def _attempts(observation: Observation, decision: Decision, now: str) -> list[At
                 "pod": decision.pod,
                 "node": decision.node,
                 "to_step": _last_step(observation, decision),
+                "last_step_time": progress.last_step_time if progress and attempts[-1].first_step_time else None,
             }
         )
     return attempts
@@ -75,9 +78,18 @@ def _with_from_step(attempts: list[Attempt], from_step: int) -> list[Attempt]:
     return result
 
 
+def _with_first_step_time(attempt: Attempt, step: int | None, now: str) -> Attempt:
+    """Dates the first step of an attempt, as soon as it is known to have made one."""
+    if attempt.first_step_time is not None or attempt.from_step is None or step is None or step <= attempt.from_step:
+        return attempt
+    return attempt.model_copy(update={"first_step_time": now})
+
+
 def _last_step(observation: Observation, decision: Decision) -> int | None:
-    """The furthest step of the attempt that anybody has told of."""
-    reports = (decision.report, observation.progress)
+    """The furthest step of the attempt that anybody has told of; an operator that began anew has it in the status."""
+    record, written = observation.record, observation.status.progress
+    is_of_this_attempt = record is not None and record.first_step_time is not None
+    reports = (decision.report, observation.progress, written if is_of_this_attempt else None)
     return max((told.step for told in reports if told is not None and told.step is not None), default=None)
 
 
@@ -119,9 +131,13 @@ def _condition(
     )
 
 
-def _progress(observation: Observation, decision: Decision) -> Progress | None:
+def _progress(observation: Observation, decision: Decision, now: str) -> Progress | None:
     """The pod's newest figures; at the end, those of its last words."""
     before = observation.status.progress
+
+    def seen(step: int) -> str:
+        return before.last_step_time if before and before.step == step and before.last_step_time else now
+
     words = decision.report
     if words is not None and words.step is not None and words.of is not None:
         return Progress(
@@ -131,14 +147,15 @@ def _progress(observation: Observation, decision: Decision) -> Progress | None:
             loss=_rounded(words.loss) if words.loss is not None else before and before.loss,
             tokens_per_second=before and before.tokens_per_second,
             last_checkpoint_step=before and before.last_checkpoint_step,
+            last_step_time=seen(words.step),
         )
     told = observation.progress
     if told is None or told.of == 0:
         return before.model_copy(update={"eta": None}) if before and decision.phase != Phase.RUNNING else before
-    return _progress_of(told, decision.phase)
+    return _progress_of(told, decision.phase, seen(told.step))
 
 
-def _progress_of(told: report.Progress, phase: Phase) -> Progress:
+def _progress_of(told: report.Progress, phase: Phase, seen: str) -> Progress:
     eta = None if told.eta_seconds is None or phase != Phase.RUNNING else format_duration(told.eta_seconds)
     return Progress(
         step=told.step,
@@ -148,6 +165,7 @@ def _progress_of(told: report.Progress, phase: Phase) -> Progress:
         tokens_per_second=None if told.tokens_per_second is None else round(told.tokens_per_second, 1),
         eta=eta,
         last_checkpoint_step=told.last_checkpoint_step,
+        last_step_time=seen,
     )
 
 

@@ -25,6 +25,8 @@ async def pod(address: str, body: Any) -> AsyncIterator[list[float]]:
 
     async def status(_: web.Request) -> web.StreamResponse:
         asked.append(asyncio.get_running_loop().time())
+        if callable(body):
+            return web.json_response(body(len(asked)))
         return web.Response(body=body) if isinstance(body, bytes) else web.json_response(body)
 
     application = web.Application()
@@ -55,6 +57,19 @@ async def test_a_pod_is_asked_and_its_answer_kept() -> None:
         assert heard is not None
         assert (heard.progress.step, heard.progress.of) == (3, 9)
         assert news == [KEY], "the same answer again is no news"
+
+
+async def test_memory_that_breathes_is_no_news_of_the_job() -> None:
+    def breathing(time: int) -> dict[str, Any]:
+        return answer(residentMemoryBytes=10**9 + time, gpuMemoryBytes=10**9 + time, updated=float(time))
+
+    async with pod("127.0.3.12", breathing) as asked, polling() as (poller, news):
+        poller.watch(KEY, "uid", 1, "127.0.3.12")
+        await asyncio.sleep(0.5)
+        figures = poller.figures()[KEY]
+        assert figures.progress.resident_memory_bytes == 10**9 + len(asked)
+        assert len(asked) > 1
+        assert news == [KEY]
 
 
 async def test_an_answer_of_another_job_or_attempt_is_not_taken() -> None:

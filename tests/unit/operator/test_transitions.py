@@ -164,3 +164,41 @@ def test_every_condition_says_which_generation_it_is_about(life: Life) -> None:
     life.generation = 3
     life.look()
     assert {entry["observedGeneration"] for entry in life.status["conditions"]} == {3}
+
+
+def heard(step: int, from_step: int = 0, attempt: int = 1) -> Heard:
+    figures = report.Progress(
+        uid="uid", attempt=attempt, state="Training", step=step, of=60, from_step=from_step, updated=0
+    )
+    return Heard(figures, silence=0, step_seconds=1)
+
+
+def test_first_and_last_step_are_dated_when_they_are_seen(life: Life) -> None:
+    """Twelve looks, one a minute: the times are what lost seconds are computed from."""
+    life.look()
+    life.look(*life.pods())
+    life.look(*life.pods(), heard=heard(step=0))
+    assert "firstStepTime" not in life.status["attempts"][0], "loading is no step"
+    for step in (1, 5, 5):
+        life.look(*life.pods(), heard=heard(step))
+    words = {"outcome": "Failed", "reason": "TrainerFailed", "step": 5, "fromStep": 0}
+    life.look(*life.ended_pods(1, **words), job="Failed", heard=heard(5))
+    first = life.status["attempts"][0]
+    times = ("startTime", "firstStepTime", "lastStepTime", "completionTime")
+    assert [first[name][11:16] for name in times] == ["00:01", "00:04", "00:05", "00:07"]
+    life.look()
+    life.look(*life.pods(), heard=heard(step=4, from_step=4, attempt=2))
+    assert "firstStepTime" not in life.status["attempts"][1], "the step that was restored is no step"
+    life.look(*life.pods(), heard=heard(step=5, from_step=4, attempt=2))
+    second = life.status["attempts"][1]
+    assert [second[name][11:16] for name in times[:2]] == ["00:08", "00:10"]
+    assert life.status["attempts"][0]["lostSteps"] == 1
+
+
+def test_an_operator_that_began_anew_knows_the_last_step_from_the_status(life: Life) -> None:
+    life.look()
+    life.look(*life.pods(), heard=heard(7))
+    life.look(*life.pods(), heard=heard(9))
+    life.look(job="Failed")
+    (record,) = life.status["attempts"]
+    assert (record["reason"], record["toStep"], record["lastStepTime"][11:16]) == ("PodLost", 9, "00:03")
