@@ -40,6 +40,15 @@ def attempt_name(job: str, attempt: int) -> str:
     return f"{job}-{attempt}"
 
 
+def job_of(kind: str, name: str) -> str | None:
+    """The QLoRAJob that an object of that name belongs to, or is; None for kinds that a job does not have.
+
+    A pod of an Indexed Job is called `<Job>-<completion index>-<random>` by Kubernetes.
+    """
+    dashes = {KIND: 0, "Service": 0, "ConfigMap": 1, "Job": 1, "Pod": 3}.get(kind)
+    return None if dashes is None else name.rsplit("-", dashes)[0]
+
+
 def host_name(job: str, attempt: int, completion_index: int) -> str:
     """The DNS name of one pod, resolvable from every pod of the namespace."""
     return f"{attempt_name(job, attempt)}-{completion_index}.{service_name(job)}"

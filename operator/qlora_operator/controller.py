@@ -11,6 +11,7 @@ from qlora_api import names
 from qlora_operator.builders import PodDefaults
 from qlora_operator.cache import Cache
 from qlora_operator.cluster import ApiError, Cluster
+from qlora_operator.logs import about
 from qlora_operator.metrics import RECONCILE_ERRORS, RECONCILE_SECONDS
 from qlora_operator.progress import ProgressPoller
 from qlora_operator.reconcile import Reconciler
@@ -88,21 +89,25 @@ class Controller:
     async def _work(self, reconciler: Reconciler) -> None:
         while True:
             key = await self.queue.get()
-            try:
-                with RECONCILE_SECONDS.time():
-                    again = await reconciler.reconcile(key)
-            except ApiError as error:
-                RECONCILE_ERRORS.inc()
-                delay = self.queue.failed(key, at_least=error.retry_after)
-                log.warning("job %s/%s: %s; again in %.1f s", *key, error, delay)
-            except Exception:
-                RECONCILE_ERRORS.inc()
-                delay = self.queue.failed(key)
-                log.exception("job %s/%s: again in %.1f s", *key, delay)
-            else:
-                self.queue.done(key)
-                if again is not None:
-                    self.queue.add_after(key, again)
+            with about(key):
+                await self._look(reconciler, key)
+
+    async def _look(self, reconciler: Reconciler, key: Key) -> None:
+        try:
+            with RECONCILE_SECONDS.time():
+                again = await reconciler.reconcile(key)
+        except ApiError as error:
+            RECONCILE_ERRORS.inc()
+            delay = self.queue.failed(key, at_least=error.retry_after)
+            log.warning("%s; again in %.1f s", error, delay)
+        except Exception:
+            RECONCILE_ERRORS.inc()
+            delay = self.queue.failed(key)
+            log.exception("an error of the operator itself; again in %.1f s", delay)
+        else:
+            self.queue.done(key)
+            if again is not None:
+                self.queue.add_after(key, again)
 
     async def _resync_for_ever(self, cluster: Cluster) -> None:
         """Lists everything now and then, since a watch can lose an event without anybody noticing."""
@@ -138,5 +143,8 @@ def _view(kind: Kind, body: Any) -> View | None:
     try:
         return kind.view(body)
     except (KeyError, TypeError, ValueError):
-        log.exception("%s %s cannot be read", kind.name, body.get("metadata", {}).get("name"))
+        metadata = body.get("metadata", {})
+        name = metadata.get("name", "")
+        with about((metadata.get("namespace", ""), names.job_of(kind.name, name) or "")):
+            log.exception("%s %s cannot be read", kind.name, name)
         return None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import socket
 from collections.abc import Callable, Coroutine
@@ -11,6 +10,7 @@ from typing import Any
 import kopf
 import uvloop
 
+from qlora_operator import logs
 from qlora_operator.cluster import Cluster
 from qlora_operator.controller import Controller
 from qlora_operator.counting import begin_at_zero
@@ -24,12 +24,7 @@ from qlora_operator.settings import Settings, parse_arguments
 def main() -> None:
     """Runs until SIGTERM."""
     settings = parse_arguments()
-    kopf.configure(
-        verbose=settings.verbose,
-        log_format=kopf.LogFormat.JSON if settings.log_format == "json" else kopf.LogFormat.PLAIN,
-    )
-    if not settings.verbose:
-        logging.getLogger("kopf.objects").setLevel(logging.WARNING)  # a line for every event that was seen
+    logs.configure(settings.log_format, settings.verbose)
     uvloop.run(run(settings))
 
 

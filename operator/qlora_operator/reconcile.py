@@ -117,9 +117,7 @@ class Reconciler:
             self._cache.remove(JOB, job)  # the event of its deletion may come late, or never
         for pod in decision.force_delete:
             metadata = pod.metadata
-            log.warning(
-                "pod %s/%s: its node %s is lost; deleting it by force", metadata.namespace, metadata.name, pod.node
-            )
+            log.warning("node %s of pod %s is lost; deleting the pod by force", pod.node, metadata.name)
             if await self._cluster.delete(POD, metadata.namespace, metadata.name, metadata.uid, grace_period=0):
                 self._cache.replace(POD, replace(pod, forced=True))
             else:
@@ -169,10 +167,7 @@ def _sooner(*times: float | None) -> float | None:
 
 
 def _log_phase(observation: Observation, plan: Plan) -> None:
-    namespace, name = observation.resource.key
     phase = plan.status.phase
     told = plan.status.condition("Failed") or plan.status.condition("Running")
     why = f": {told.reason}: {told.message}" if told and phase in (Phase.FAILED, Phase.RESTARTING) else ""
-    log.info(
-        "job %s/%s is %s%s", namespace, name, phase, why, extra={"namespace": namespace, "job": name, "phase": phase}
-    )
+    log.info("phase %s%s", phase, why, extra={"phase": phase})

@@ -6,6 +6,8 @@ import argparse
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from qlora_operator.logs import LogFormat
+
 
 @dataclass(frozen=True)
 class Settings:
@@ -30,7 +32,7 @@ class Settings:
     """Namespace of the Lease that picks the working replica; None for a single replica."""
     port: int
     """Port of /healthz and /metrics."""
-    log_format: str
+    log_format: LogFormat
     verbose: bool
 
 
@@ -60,7 +62,7 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> Settings:
     parser.add_argument("--termination-grace-period", type=int, default=60, help="seconds a trainer has to stop")
     parser.add_argument("--lease-namespace", help="namespace of the Lease, for more than one replica")
     parser.add_argument("--port", type=int, default=8080, help="of /healthz and /metrics")
-    parser.add_argument("--log-format", default="json", choices=("json", "plain"))
+    parser.add_argument("--log-format", default="json", choices=("json", "text"))
     parser.add_argument("--verbose", action="store_true", help="log every decision")
     options = parser.parse_args(arguments)
     for name in ("progress_interval", "progress_budget", "resync_interval"):

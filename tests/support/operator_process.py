@@ -32,7 +32,7 @@ class Operator:
     def _spawn(self, *flags: str) -> Process:
         command = [
             sys.executable, "-m", "qlora_operator", "--trainer-image=trainer:test", f"--port={self.port}",
-            "--progress-interval=0.5", "--resync-interval=20", "--log-format=plain", *flags,
+            "--progress-interval=0.5", "--resync-interval=20", "--log-format=text", *flags,
         ]  # fmt: skip
         env = {**os.environ, "KUBECONFIG": str(self.kubeconfig)}
         return Process(command, self._folder / "operator.log", env)

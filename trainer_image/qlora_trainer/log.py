@@ -1,4 +1,5 @@
-"""One JSON object a line on standard output, with the seconds since the process began."""
+"""One JSON object a line on standard output, with the job's namespace and name and the seconds since the process
+began."""
 
 from __future__ import annotations
 
@@ -7,8 +8,11 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
+
+from qlora_trainer.paths import PodPaths
 
 
 def _process_start() -> float:
@@ -26,9 +30,20 @@ _START = _process_start()
 
 def event(name: str, **fields: Any) -> None:
     """Prints one event."""
-    record = {"event": name, "elapsed_seconds": round(time.time() - _START, 2), **fields}
+    about = _about(PodPaths.from_environment().job_file)
+    record = {"event": name, **about, "elapsed_seconds": round(time.time() - _START, 2), **fields}
     sys.stdout.write(json.dumps(record, ensure_ascii=False) + "\n")
     sys.stdout.flush()
+
+
+@lru_cache(maxsize=1)
+def _about(job_file: Path) -> dict[str, str]:
+    """The job of this pod, read here so that no line is without it; a file that cannot be read is told elsewhere."""
+    try:
+        job = json.loads(job_file.read_bytes())
+        return {"namespace": str(job["namespace"]), "job": str(job["name"])}
+    except (OSError, ValueError, KeyError, TypeError):
+        return {}
 
 
 @contextmanager

@@ -19,3 +19,9 @@ def test_a_budget_of_zero_is_refused_by_name(capsys: pytest.CaptureFixture[str])
     with pytest.raises(SystemExit):
         parse_arguments(["--progress-budget=0"])
     assert "--progress-budget must be above 0" in capsys.readouterr().err
+
+
+def test_an_unknown_log_format_is_refused_with_those_that_exist(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        parse_arguments(["--log-format=xml"])
+    assert "choose from" in capsys.readouterr().err
