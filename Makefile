@@ -5,7 +5,7 @@ SHELL := /bin/bash
 BIN    := .venv/bin
 PYTEST := $(BIN)/pytest
 
-.PHONY: help demo test test-fast test-integration test-faults test-e2e lint format typecheck generate verify \
+.PHONY: help demo test test-fast test-chart test-integration test-faults test-e2e lint format typecheck generate verify \
         venv lock binaries images cluster-up cluster-down benchmark-job clean
 
 help: ## This list
@@ -14,7 +14,7 @@ help: ## This list
 demo: venv ## Fine-tune a small model on two nodes of a local cluster (or of KUBECONFIG's) and talk to it
 	@$(BIN)/python -m dev.demo.main
 
-test: lint typecheck verify test-unit test-integration test-e2e ## The whole suite
+test: lint typecheck verify test-unit test-chart test-integration test-e2e ## The whole suite
 
 test-fast: lint ## What to run on every save
 	$(PYTEST) tests/unit tests/golden -m "not slow"
@@ -22,6 +22,9 @@ test-fast: lint ## What to run on every save
 .PHONY: test-unit
 test-unit: venv
 	$(PYTEST) tests/unit tests/golden
+
+test-chart: venv binaries ## The Helm chart, rendered
+	$(PYTEST) tests/chart
 
 test-integration: venv binaries ## The operator against a real API server
 	$(PYTEST) tests/integration

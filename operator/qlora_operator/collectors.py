@@ -40,9 +40,11 @@ class OperatorCollector(Collector):
         queue = self._controller.queue
         yield GaugeMetricFamily("qlora_operator_queue_depth", "Jobs that wait to be looked at.", len(queue))
         yield GaugeMetricFamily("qlora_operator_queue_age_seconds", "Age of the oldest of them.", queue.oldest_age())
+        resync = GaugeMetricFamily("qlora_operator_resync_age_seconds", "Age of the last complete list.")
         resync_age = self._controller.resync_age()
         if resync_age is not None:
-            yield GaugeMetricFamily("qlora_operator_resync_age_seconds", "Age of the last complete list.", resync_age)
+            resync.add_metric([], resync_age)
+        yield resync
         jobs = GaugeMetricFamily("qlora_operator_jobs", "QLoRAJobs by phase.", labels=["phase"])
         phases = Counter(_phase(view) for view in self._controller.cache.resources())
         for phase in Phase:

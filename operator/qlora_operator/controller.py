@@ -45,6 +45,7 @@ class Controller:
             image=settings.trainer_image,
             image_pull_policy=settings.image_pull_policy,
             termination_grace_period=settings.termination_grace_period,
+            image_pull_secrets=settings.image_pull_secrets,
         )
         reconciler = Reconciler(cluster, self.cache, self.poller, defaults)
         for key in self.cache.known_jobs():

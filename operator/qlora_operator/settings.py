@@ -16,6 +16,8 @@ class Settings:
     trainer_image: str | None
     """Image of jobs that name none."""
     image_pull_policy: str
+    image_pull_secrets: tuple[str, ...]
+    """Secrets of the job's own namespace with which the trainer's image is pulled."""
     namespaces: tuple[str, ...]
     """Namespaces to watch; none means all."""
     workers: int
@@ -50,6 +52,12 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> Settings:
         choices=("Always", "IfNotPresent", "Never"),
         help="of trainer pods",
     )
+    parser.add_argument(
+        "--image-pull-secret",
+        action="append",
+        default=[],
+        help="Secret in the job's namespace to pull the trainer's image with, repeatable",
+    )
     parser.add_argument("--namespace", action="append", default=[], help="namespace to watch, repeatable; default: all")
     parser.add_argument("--workers", type=int, default=16, help="jobs that are looked at side by side")
     parser.add_argument(
@@ -71,6 +79,7 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> Settings:
     return Settings(
         trainer_image=options.trainer_image or None,
         image_pull_policy=options.image_pull_policy,
+        image_pull_secrets=tuple(options.image_pull_secret),
         namespaces=tuple(options.namespace),
         workers=options.workers,
         progress_interval=options.progress_interval,

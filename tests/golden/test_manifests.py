@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -75,6 +76,14 @@ def test_only_the_container_that_downloads_sees_the_token() -> None:
     pod = children(attempt(Path(__file__).parent / "eight-gpus-a-node"))[-1]["spec"]["template"]["spec"]
     assert "HF_TOKEN" in json.dumps(pod["initContainers"])
     assert "HF_TOKEN" not in json.dumps(pod["containers"])
+
+
+def test_pull_secrets_of_the_operators_settings_reach_the_pods() -> None:
+    spec = attempt(Path(__file__).parent / "two-cpu-nodes")
+    assert "imagePullSecrets" not in children(spec)[-1]["spec"]["template"]["spec"]
+    defaults = replace(DEFAULTS, image_pull_secrets=("registry", "mirror"))
+    pod = children(replace(spec, defaults=defaults))[-1]["spec"]["template"]["spec"]
+    assert pod["imagePullSecrets"] == [{"name": "registry"}, {"name": "mirror"}]
 
 
 def test_a_volume_that_is_only_read_is_mounted_read_only() -> None:

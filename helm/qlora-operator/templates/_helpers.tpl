@@ -10,6 +10,14 @@ app.kubernetes.io/name: qlora-operator
 app.kubernetes.io/instance: {{ .Release.Name }}
 {{- end -}}
 
+{{/* The labels, and those by which a Prometheus or Grafana finds the object: (list ROOT LABELS). */}}
+{{- define "qlora-operator.metrics.labels" -}}
+{{- include "qlora-operator.labels" (index . 0) }}
+{{- with index . 1 }}
+{{ toYaml . }}
+{{- end }}
+{{- end -}}
+
 {{/* What the operator may do, in the alphabetical order of the resources. Each verb is used. */}}
 {{- define "qlora-operator.rules" -}}
 - apiGroups: [""]

@@ -17,6 +17,8 @@ class PodDefaults:
     image_pull_policy: str
     termination_grace_period: int
     """Seconds."""
+    image_pull_secrets: tuple[str, ...] = ()
+    """Names of Secrets in the job's namespace."""
 
 
 @dataclass(frozen=True)

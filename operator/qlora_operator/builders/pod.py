@@ -19,6 +19,7 @@ USER_ID = 10001
 def build_pod_spec(attempt: AttemptSpec) -> Manifest:
     """`spec` of the Job's pod template."""
     node = attempt.spec.node
+    secrets = [{"name": name} for name in attempt.defaults.image_pull_secrets]
     return {
         "restartPolicy": "Never",
         "subdomain": names.service_name(attempt.name),
@@ -33,6 +34,7 @@ def build_pod_spec(attempt: AttemptSpec) -> Manifest:
             "fsGroupChangePolicy": "OnRootMismatch",
             "seccompProfile": {"type": "RuntimeDefault"},
         },
+        **({"imagePullSecrets": secrets} if secrets else {}),
         **({"nodeSelector": node.node_selector} if node.node_selector else {}),
         **({"tolerations": [toleration.to_json() for toleration in node.tolerations]} if node.tolerations else {}),
         "topologySpreadConstraints": [

@@ -15,6 +15,11 @@ def test_namespaces_add_up() -> None:
     assert parse_arguments(["--namespace=a", "--namespace=b"]).namespaces == ("a", "b")
 
 
+def test_pull_secrets_add_up() -> None:
+    settings = parse_arguments(["--image-pull-secret=a", "--image-pull-secret=b"])
+    assert settings.image_pull_secrets == ("a", "b")
+
+
 def test_a_budget_of_zero_is_refused_by_name(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         parse_arguments(["--progress-budget=0"])

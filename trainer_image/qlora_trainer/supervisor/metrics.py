@@ -25,16 +25,21 @@ _GAUGES = {
 _NAMES = {"of": "steps", "updated": "updated_timestamp_seconds"}
 
 
-class _StatusCollector(Collector):
+class StatusCollector(Collector):
+    """The newest figures of one pod."""
+
     def __init__(self, status: Status) -> None:
         self._status = status
 
     def collect(self) -> Iterator[GaugeMetricFamily]:
+        """A figure that is not known yet has no sample."""
         progress = self._status.progress()
         for field, description in _GAUGES.items():
+            gauge = GaugeMetricFamily(f"qlora_trainer_{_NAMES.get(field, field)}", description)
             value = getattr(progress, field)
             if value is not None:
-                yield GaugeMetricFamily(f"qlora_trainer_{_NAMES.get(field, field)}", description, value=value)
+                gauge.add_metric([], value)
+            yield gauge
         state = GaugeMetricFamily("qlora_trainer_state", "1 for the state of the pod.", labels=["state"])
         state.add_metric([progress.state], 1)
         yield state
@@ -43,5 +48,5 @@ class _StatusCollector(Collector):
 def render(status: Status) -> bytes:
     """The text format of Prometheus."""
     registry = CollectorRegistry(auto_describe=False)
-    registry.register(_StatusCollector(status))
+    registry.register(StatusCollector(status))
     return generate_latest(registry)
