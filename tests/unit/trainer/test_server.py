@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import socket
+import struct
+import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
@@ -91,6 +94,17 @@ def test_prometheus_finds_the_same_figures(pod: Pod, status: Status, address: st
     assert "qlora_trainer_gpu_memory_bytes 7.516192768e+09" in lines
     assert not [line for line in lines if line.startswith("qlora_trainer_resident_memory_bytes")], "no rank runs"
     assert 'qlora_trainer_state{state="Stopping"} 1.0' in lines
+
+
+def test_a_client_that_goes_away_leaves_no_traceback(address: str, capsys: pytest.CaptureFixture[str]) -> None:
+    port = int(address.rpartition(":")[2])
+    for _ in range(20):
+        with socket.create_connection(("127.0.0.1", port)) as connection:
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))  # reset, no farewell
+            connection.sendall(b"GET /metrics HTTP/1.1\r\n\r\n")
+    assert get(f"{address}/healthz") == "ok\n"
+    time.sleep(0.5)
+    assert "Traceback" not in capsys.readouterr().err
 
 
 def test_health_and_unknown_pages(address: str) -> None:

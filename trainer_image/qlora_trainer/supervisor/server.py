@@ -6,9 +6,11 @@ In pod 0 it also takes the reports of the other pods' supervisors at `/gang`.
 from __future__ import annotations
 
 import socket
+import sys
 import threading
 from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
 
 from qlora_api.base import ApiModel
 from qlora_trainer.supervisor.gang.messages import MESSAGE_LIMIT, MemberReport, Order
@@ -28,6 +30,11 @@ class _Server(ThreadingHTTPServer):
         if self.address_family == socket.AF_INET6:
             self.socket.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
         super().server_bind()
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Says nothing of a client that did not wait for its answer: its traceback would fill the log."""
+        if not isinstance(sys.exc_info()[1], ConnectionError):
+            super().handle_error(request, client_address)
 
 
 def serve(
