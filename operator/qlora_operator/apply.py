@@ -70,6 +70,8 @@ def _refusal(message: str) -> str:
     """One word for the API server's sentence."""
     if "exceeded quota" in message:
         return "QuotaExceeded"
+    if "cannot create resource" in message:
+        return "PermissionDenied"
     return NAMESPACE_TERMINATING if "because it is being terminated" in message else "ChildRefused"
 
 

@@ -189,7 +189,9 @@ def notes_of_transition(before: QLoRAJobStatus, after: QLoRAJobStatus) -> tuple[
         ("Stalled", "True", "Warning"),
     ):
         was, is_ = before.condition(type_), after.condition(type_)
-        if is_ is not None and is_.status == truth and (was is None or was.status != truth):
+        repeats = was is not None and was.status == truth
+        is_told_below = type_ == "Stalled" and after.phase != Phase.RUNNING
+        if is_ is not None and is_.status == truth and not (repeats or is_told_below):
             notes.append(EventNote(kind, is_.reason, is_.message))
     notes += [
         EventNote("Warning", restart.reason or "Restarted", f"restarted in place: {restart.message or 'unknown why'}")

@@ -139,14 +139,17 @@ def test_a_refusal_is_told_once_and_lifted_without_a_word(life: Life) -> None:
 def test_a_stalled_job_carries_the_condition_until_it_trains_again(life: Life) -> None:
     life.look()
     life.look(*life.pods())
-    figures = report.Progress(uid="uid", attempt=1, state="Training", step=9, of=60, from_step=0, updated=0)
-    (note,) = life.plan(*life.pods(), heard=Heard(figures, silence=31, step_seconds=1)).events
+    figures = heard(step=9).progress
+    (note,) = life.plan(*life.pods(), heard=Heard(figures, silence=31)).events
+    assert (note.type, note.reason) == ("Warning", "NoProgress")
+    assert (life.status["phase"], life.condition("Stalled")) == ("Running", ("True", "NoProgress"))
+    (note,) = life.plan(*life.pods(), heard=Heard(figures, silence=61)).events
     assert (note.type, note.reason) == ("Warning", "Stalled")
     assert (life.status["phase"], life.condition("Stalled")) == ("Restarting", ("True", "Stalled"))
     assert life.look() == []
     assert (life.status["phase"], life.condition("Stalled")) == ("Starting", ("True", "Stalled"))
     assert life.look(*life.pods()) == []
-    assert (life.status["phase"], life.condition("Stalled")) == ("Running", ("False", "Training"))
+    assert (life.status["phase"], life.condition("Stalled")) == ("Running", ("False", "Progressing"))
 
 
 @pytest.mark.parametrize("phase", ["Starting", "Running", "Restarting", "Suspended", "Succeeded", "Failed"])
@@ -167,10 +170,8 @@ def test_every_condition_says_which_generation_it_is_about(life: Life) -> None:
 
 
 def heard(step: int, from_step: int = 0, attempt: int = 1) -> Heard:
-    figures = report.Progress(
-        uid="uid", attempt=attempt, state="Training", step=step, of=60, from_step=from_step, updated=0
-    )
-    return Heard(figures, silence=0, step_seconds=1)
+    figures = {"state": "Training", "step": step, "of": 60, "from_step": from_step, "step_seconds": 1.0, "updated": 0}
+    return Heard(report.Progress.model_validate({"uid": "uid", "attempt": attempt, **figures}), silence=0)
 
 
 def test_first_and_last_step_are_dated_when_they_are_seen(life: Life) -> None:
