@@ -142,9 +142,15 @@ def test_a_deleted_child_is_created_again_while_the_job_runs(driver: JobDriver) 
     succeed(driver, "job")
 
 
-@pytest.mark.parametrize("phase", ["Starting", "Running", "Succeeded"])
+@pytest.mark.parametrize("phase", ["Starting", "Running", "Suspended", "Failed", "Succeeded"])
 def test_deleting_a_job_removes_what_it_made(driver: JobDriver, phase: str) -> None:
-    driver.apply(job_body(node={"accelerator": "example.com/none"}) if phase == "Starting" else job_body())
+    never = {"accelerator": "example.com/none"} if phase == "Starting" else {}
+    driver.apply(job_body(node=never, runPolicy={"maxRestarts": 0}))
+    if phase == "Suspended":
+        driver.wait_for_phase("job", "Running")
+        driver.kubectl("patch", "qlorajob", "job", "--type=merge", "-p", '{"spec": {"runPolicy": {"suspend": true}}}')
+    if phase == "Failed":
+        driver.end_pod(driver.wait_for_pods("job", 2)[0], exit_code=1)
     if phase == "Succeeded":
         succeed(driver, "job")
     driver.wait_for_phase("job", phase)

@@ -7,6 +7,7 @@ writes its status, as a kubelet would. Their address is 127.0.0.1.
 from __future__ import annotations
 
 import subprocess
+import time
 from pathlib import Path
 
 import yaml
@@ -81,6 +82,14 @@ class ControlPlane(Cluster):
         )  # fmt: skip
         self.kubectl("apply", "-f", "-", input=yaml.safe_dump_all(node_body(f"fake-{i}") for i in range(self._nodes)))
         wait_until("ready nodes", lambda: self.kubectl("get", "nodes", "--no-headers").count(" Ready") == self._nodes)
+
+    def restart_api_server(self, pause: float) -> None:
+        """Takes the API server away for a while; the others have to live with that."""
+        (old,) = [process for process in self._processes if process.name == "kube-apiserver"]
+        old.kill()
+        time.sleep(pause)
+        self._processes[self._processes.index(old)] = old.again()
+        wait_until("API server", lambda: self.kubectl("get", "--raw", "/readyz"), timeout=60)
 
     def stop(self) -> None:
         for process in reversed(self._processes):

@@ -48,4 +48,4 @@ def driver(control_plane: ControlPlane) -> Iterator[JobDriver]:
     volumes = [body for claim in ("models", "data", "results") for body in volume_bodies(namespace, claim)]
     control_plane.kubectl("apply", "-f", "-", input=yaml.safe_dump_all(volumes))
     yield JobDriver(control_plane, namespace)
-    control_plane.kubectl("delete", "namespace", namespace, "--wait=false")
+    control_plane.kubectl("delete", "namespace", namespace, "--wait=false", "--ignore-not-found")

@@ -17,6 +17,7 @@ class Process:
 
     def __init__(self, command: Sequence[object], log: Path, env: Mapping[str, str] | None = None) -> None:
         self.log = log
+        self._start = command, env
         with log.open("ab") as output:
             self._process = subprocess.Popen(
                 ["setpriv", "--pdeathsig", "KILL", *map(str, command)],
@@ -29,6 +30,16 @@ class Process:
     @property
     def pid(self) -> int:
         return self._process.pid
+
+    @property
+    def name(self) -> str:
+        """Of the program."""
+        return Path(str(self._start[0][0])).name
+
+    def again(self) -> Process:
+        """The same command, started anew."""
+        command, env = self._start
+        return Process(command, self.log, env)
 
     def alive(self) -> bool:
         return self._process.poll() is None
