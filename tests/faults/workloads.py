@@ -1,82 +1,122 @@
-"""What a user and a kubelet do to a job while the operator is disturbed."""
+"""What a user and kubelets do to a job while the operator is disturbed.
+
+Each waits until the operator has come to rest before it goes on: the undisturbed run makes the same writes every time.
+"""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
-from typing import Any
 
-from builders import job_body
-from qlora_api import names
-from support.jobs import JobDriver
-from support.processes import wait_until
+from faults.history import Body
+from faults.play import Play
+from qlora_operator.views import CONFIG_MAP, QLORA_JOB
 
-Body = dict[str, Any]
 DONE = {"outcome": "Succeeded", "message": "trained 9 steps", "step": 9, "of": 9, "loss": 0.5, "fromStep": 0}
 CRASH = {"outcome": "Failed", "reason": "TrainerFailed", "message": "KeyError: 'x'", "step": 4, "of": 9, "fromStep": 0}
-PATIENCE = 60.0
 
 
-def pods_of(driver: JobDriver, attempt: int) -> list[Body]:
-    """The running pods of an attempt, once all are there."""
-
-    def probe() -> list[Body]:
-        pods = [pod for pod in driver.pods("job") if pod["metadata"]["labels"][names.LABEL_ATTEMPT] == str(attempt)]
-        return pods if len(pods) == 2 and all(pod["status"].get("phase") == "Running" for pod in pods) else []
-
-    return wait_until(f"pods of attempt {attempt}", probe, timeout=PATIENCE)
+def succeed(play: Play, attempt: int = 1) -> None:
+    for pod in play.wait_until_training(attempt):
+        play.end_pod(pod, message=DONE)
+    play.wait("phase Succeeded", lambda status: status.get("phase") == "Succeeded")
 
 
-def succeed(driver: JobDriver, attempt: int = 1) -> None:
-    for pod in pods_of(driver, attempt):
-        driver.end_pod(pod, message=DONE)
-    driver.wait_for_phase("job", "Succeeded", timeout=PATIENCE)
+def success(play: Play) -> None:
+    play.create()
+    succeed(play)
 
 
-def success(driver: JobDriver) -> None:
-    driver.apply(job_body())
-    driver.wait_for_phase("job", "Running", timeout=PATIENCE)
-    succeed(driver)
+def crash(play: Play) -> None:
+    """An attempt fails, the next succeeds."""
+    play.create()
+    play.end_pod(play.wait_until_training()[1], exit_code=1, message=CRASH)
+    succeed(play, attempt=2)
 
 
-def crash_and_success(driver: JobDriver) -> None:
-    driver.apply(job_body())
-    driver.wait_for_phase("job", "Running", timeout=PATIENCE)
-    driver.end_pod(pods_of(driver, 1)[1], exit_code=1, message=CRASH)
-    succeed(driver, attempt=2)
+def too_many_crashes(play: Play) -> None:
+    play.create(runPolicy={"maxRestarts": 1})
+    for attempt in (1, 2):
+        play.end_pod(play.wait_until_training(attempt)[0], exit_code=1, message=CRASH)
+    play.wait("phase Failed", lambda status: status.get("phase") == "Failed")
 
 
-def suspend_and_resume(driver: JobDriver) -> None:
-    driver.apply(job_body())
-    driver.wait_for_phase("job", "Running", timeout=PATIENCE)
-    for suspend, phase in ((True, "Suspended"), (False, "Running")):
-        patch = json.dumps({"spec": {"runPolicy": {"suspend": suspend}}})
-        driver.kubectl("patch", "qlorajob", "job", "--type=merge", "-p", patch)
-        driver.wait_for_phase("job", phase, timeout=PATIENCE)
-    succeed(driver, attempt=2)
+def too_many_disruptions(play: Play) -> None:
+    play.create(runPolicy={"maxDisruptions": 1})
+    for attempt in (1, 2):
+        play.evict(play.wait_until_training(attempt)[1])
+    play.wait("phase Failed", lambda status: status.get("phase") == "Failed")
 
 
-WORKLOADS: dict[str, Callable[[JobDriver], None]] = {
-    "success": success,
-    "crash": crash_and_success,
-    "suspend": suspend_and_resume,
+def suspension(play: Play) -> None:
+    """The user suspends the job and lets it go on."""
+    play.create()
+    play.wait_until_training()
+    play.change_run_policy(suspend=True)
+    play.wait("phase Suspended", lambda status: status.get("phase") == "Suspended")
+    play.wait_until_without_pods()
+    play.change_run_policy(suspend=False)
+    succeed(play, attempt=2)
+
+
+def node_loss(play: Play) -> None:
+    """A node stops to answer; the job goes on without it, and it comes back."""
+    play.create()
+    node = play.wait_until_training()[0]["spec"]["nodeName"]
+    play.lose_node(node)
+    try:
+        play.wait_until_training(attempt=2)
+    finally:
+        play.bring_node_back(node)
+    succeed(play, attempt=2)
+
+
+def refusal(play: Play) -> None:
+    """A name is taken; the user gives it free and edits the job."""
+    play.create_foreign(CONFIG_MAP, f"{play.job}-1")
+    play.create()
+    play.wait("a refusal", _is_refused)
+    play.wait_until_childless()
+    play.delete(CONFIG_MAP, f"{play.job}-1")
+    play.change_run_policy(maxRestarts=2)
+    succeed(play)
+
+
+def _is_refused(status: Body) -> bool:
+    return any(
+        condition["type"] == "Accepted" and condition["reason"] == "NameConflict"
+        for condition in status.get("conditions", [])
+    )
+
+
+def deletion(play: Play) -> None:
+    """The user deletes a job that trains, and creates another of the same name, which trains on."""
+    play.create()
+    play.wait_until_training()
+    play.delete(QLORA_JOB, play.job)
+    play.wait_until_gone()
+    play.create()
+    play.wait_until_training()
+
+
+def expiry(play: Play) -> None:
+    """The job is deleted some time after its end."""
+    play.create(runPolicy={"ttlAfterFinished": "1s"})
+    for pod in play.wait_until_training():
+        play.end_pod(pod, message=DONE)
+    play.wait_until_gone()
+
+
+WORKLOADS: dict[str, Callable[[Play], None]] = {
+    workload.__name__: workload
+    for workload in (
+        success,
+        crash,
+        too_many_crashes,
+        too_many_disruptions,
+        suspension,
+        node_loss,
+        refusal,
+        deletion,
+        expiry,
+    )
 }
-
-
-def end_state(driver: JobDriver) -> Body:
-    """What has to be the same after every disturbance: the status without times, and which children exist."""
-    status = driver.status("job")
-    children = driver.kubectl("get", "services,configmaps,jobs", "-l", f"{names.LABEL_JOB}=job", "-o", "name")
-    return {"status": _without_times(status), "children": sorted(children.split())}
-
-
-def _without_times(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _without_times(item) for key, item in value.items() if not _varies(key)}
-    if isinstance(value, list):
-        return [_without_times(item) for item in value]
-    return value
-
-
-def _varies(key: str) -> bool:
-    return key.endswith("Time") or key in ("pod", "node")

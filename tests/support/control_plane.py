@@ -63,7 +63,7 @@ class ControlPlane(Cluster):
             f"--service-account-signing-key-file={pki}/sa.key", "--disable-admission-plugins=ServiceAccount",
             f"--audit-policy-file={HERE / 'audit-policy.yaml'}", f"--audit-log-path={self.audit_log}",
         )  # fmt: skip
-        wait_until("API server", lambda: self.kubectl("get", "--raw", "/readyz"), timeout=60)
+        wait_until("API server", lambda: self.kubectl("get", "--raw", "/readyz"), timeout=180)
         assert apiserver.alive(), apiserver.tail()
         self._run(
             "kube-controller-manager", f"--kubeconfig={self.kubeconfig('controller-manager')}", "--leader-elect=false",
@@ -81,7 +81,11 @@ class ControlPlane(Cluster):
             f"--config={HERE / 'kwok' / 'stages.yaml'}", "--node-lease-duration-seconds=0",
         )  # fmt: skip
         self.kubectl("apply", "-f", "-", input=yaml.safe_dump_all(node_body(f"fake-{i}") for i in range(self._nodes)))
-        wait_until("ready nodes", lambda: self.kubectl("get", "nodes", "--no-headers").count(" Ready") == self._nodes)
+        wait_until(
+            "ready nodes",
+            lambda: self.kubectl("get", "nodes", "--no-headers").count(" Ready") == self._nodes,
+            timeout=120,
+        )
 
     def restart_api_server(self, pause: float) -> None:
         """Takes the API server away for a while; the others have to live with that."""
@@ -93,7 +97,7 @@ class ControlPlane(Cluster):
 
     def stop(self) -> None:
         for process in reversed(self._processes):
-            process.stop()
+            process.kill()  # nothing of it is kept; a clean end would wait for every watch
 
     def _run(self, name: str, *arguments: object) -> Process:
         process = Process([BINARIES / name, *arguments], self.folder / f"{name}.log")
