@@ -5,13 +5,16 @@ from __future__ import annotations
 import asyncio
 from dataclasses import dataclass
 
+from qlora_api import names
 from qlora_operator.builders import Manifest
 from qlora_operator.cache import Cache
-from qlora_operator.cluster import ApiError, Cluster
-from qlora_operator.views import KIND_BY_NAME, Key
+from qlora_operator.cluster import ApiError, Cluster, JsonObject
+from qlora_operator.views import KIND_BY_NAME, Key, Metadata
 
 NAMESPACE_TERMINATING = "NamespaceTerminating"
 """The job is going away with its namespace; there is nobody left to tell."""
+PREDECESSOR_LEAVES = "PredecessorLeaves"
+"""A deleted QLoRAJob of the same name still has children; they go by themselves."""
 
 
 @dataclass(frozen=True)
@@ -93,6 +96,9 @@ async def _create(cluster: Cluster, cache: Cache, manifest: Manifest, *, dry_run
         body = found
     view = kind.view(body)
     if view.metadata.owner_uid != metadata["ownerReferences"][0]["uid"]:
+        if _belongs_to_predecessor(body, view.metadata, metadata["labels"][names.LABEL_JOB]):
+            message = f"{kind.name} {metadata['name']} of the deleted QLoRAJob of the same name is not yet gone"
+            return Problem(PREDECESSOR_LEAVES, message)
         return Problem(
             "NameConflict",
             f"{kind.name} {metadata['name']} exists and belongs to something else; "
@@ -100,3 +106,9 @@ async def _create(cluster: Cluster, cache: Cache, manifest: Manifest, *, dry_run
         )
     cache.put(kind, view)
     return None
+
+
+def _belongs_to_predecessor(body: JsonObject, found: Metadata, job: str) -> bool:
+    """Whether this operator made it for an earlier job of that name, and its owner still has it collected."""
+    made_for = (body["metadata"].get("labels") or {}).get(names.LABEL_JOB_UID)
+    return found.job == job and found.owner_uid is not None and found.owner_uid == made_for

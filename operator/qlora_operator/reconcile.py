@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 
 from qlora_api import names
 from qlora_api.status import Phase
-from qlora_operator.apply import NAMESPACE_TERMINATING, create_children, withdraw_children
+from qlora_operator.apply import NAMESPACE_TERMINATING, PREDECESSOR_LEAVES, create_children, withdraw_children
 from qlora_operator.builders import PodDefaults
 from qlora_operator.cache import Cache
 from qlora_operator.cluster import ApiError, Cluster
@@ -25,6 +25,7 @@ from qlora_operator.views import JOB, POD, QLORA_JOB, Key, pod_view, resource_vi
 log = logging.getLogger(__name__)
 
 PROBLEM_RETRY = 30.0
+PREDECESSOR_RETRY = 5.0
 CONFLICT_RETRY = 0.2
 SILENT_NODE_RETRY = 5.0
 
@@ -93,6 +94,9 @@ class Reconciler:
         if problem.reason == NAMESPACE_TERMINATING:
             return Plan(decision=None, status=observation.status)
         phase = Phase(observation.status.phase or Phase.PENDING)
+        if problem.reason == PREDECESSOR_LEAVES:
+            wait = Decision(phase, problem.reason, problem.message, requeue_after=PREDECESSOR_RETRY)
+            return plan_problem(observation, wait)
         refusal = Decision(
             phase,
             problem.reason,

@@ -167,6 +167,7 @@ def test_a_job_created_anew_under_the_same_name_is_a_new_job(driver: JobDriver) 
     driver.apply(job_body())
     wait_until("new pods", lambda: not first & {pod["metadata"]["uid"] for pod in driver.wait_for_pods("job", 2)})
     assert succeed(driver, "job")["attempts"][0]["number"] == 1
+    assert "NameConflict" not in driver.kubectl("get", "events"), "what the first has left is not somebody else's"
 
 
 def test_a_foreign_object_of_a_childs_name_is_reported_and_left_alone(driver: JobDriver) -> None:

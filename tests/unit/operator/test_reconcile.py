@@ -57,6 +57,8 @@ class Server:
         if asked == "PATCH qlorajobs":
             self.statuses.append(content["status"])
             return web.json_response(stored(job_body(), version=9, status=content["status"]))
+        if request.method == "POST":
+            content["metadata"] |= {"uid": f"uid-of-{resource}", "resourceVersion": "5"}
         return web.json_response(content)
 
 
@@ -98,6 +100,26 @@ async def test_an_attempt_that_has_ended_has_its_pods_read_no_more(pod: Body) ->
         resource({**RUNNING, "phase": "Restarting", "attempts": [attempt]}), batch_job_body("Failed"), pod
     )
     assert "GET pods" not in server.requests
+
+
+@pytest.mark.parametrize(
+    ("found", "reason", "accepted"),
+    [
+        (child_body("Service", "job", owner_uid="earlier", job_uid="earlier"), "PredecessorLeaves", "True"),
+        (child_body("Service", "job", owner_uid="somebody", job_uid="earlier"), "NameConflict", "False"),
+        (child_body("Service", "job", owner_uid="earlier", job_uid="earlier", job="other"), "NameConflict", "False"),
+    ],
+)
+async def test_what_a_deleted_job_of_the_same_name_leaves_is_waited_for(
+    found: Body, reason: str, accepted: str
+) -> None:
+    refused = {"POST services": failure(409, "AlreadyExists"), "GET services": web.json_response(found)}
+    server = Server([], refused=refused)
+    await server.look(resource({}))
+    conditions = {condition["type"]: condition for condition in server.statuses[0]["conditions"]}
+    assert conditions["Accepted"]["status"] == accepted
+    assert conditions["Running"]["reason"] == reason
+    assert ("DELETE configmaps" in server.requests) == (accepted == "False"), "what is accepted stays"
 
 
 async def test_a_job_that_is_gone_is_forgotten_and_not_told_of() -> None:
