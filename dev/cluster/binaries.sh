@@ -1,6 +1,7 @@
 #!/bin/bash
 # Builds a real Kubernetes, and what a node and the image builder need, from Go modules into .cluster/bin.
 # About 10 minutes on two free cores the first time, 2 minutes with a warm Go build cache; what is built is left.
+# binaries.sh kueue: builds Kueue, which only the tests with queues need; 10 minutes of processor time, once.
 . "$(dirname "$0")/lib.sh"
 export CGO_ENABLED=0
 kubernetes_commands=(kube-apiserver kube-controller-manager kube-scheduler kubelet kubectl kube-proxy)
@@ -9,6 +10,14 @@ main() {
   mkdir -p "$bin" "$cache"
   exec 9>"$cache/binaries.lock"
   flock 9   # two makes at once build once
+  case ${1:-cluster} in
+    cluster) build_cluster ;;
+    kueue) program kueue "$KUEUE_VERSION" "kueue kueue-chart" build_kueue ;;
+    *) die "what to build is cluster or kueue, not '$1'" ;;
+  esac
+}
+
+build_cluster() {
   program kubernetes "$KUBERNETES_VERSION" "${kubernetes_commands[*]}" build_kubernetes
   program etcd "$ETCD_VERSION" etcd build_etcd
   program containerd "$CONTAINERD_VERSION" "containerd containerd-shim-runc-v2 ctr" \
@@ -47,6 +56,15 @@ build_module() {
   go build -trimpath -buildvcs=false -tags "no_btrfs no_devmapper no_zfs no_aufs" -ldflags="-s -w" -o "$work/out/" "$@"
 }
 
+build_kueue() {
+  local version=$1 folder
+  build_module "$version" sigs.k8s.io/kueue/cmd/kueue
+  folder=$(go list -m -f '{{.Dir}}' sigs.k8s.io/kueue)
+  cp -r "$folder/charts/kueue" "$work/out/kueue-chart"
+  chmod -R u+w "$work/out/kueue-chart"
+  rm -rf "$bin/kueue-chart"   # mv would put the new one into the old one
+}
+
 build_etcd() {
   build_module "$1" go.etcd.io/etcd/server/v3
   mv "$work/out/server" "$work/out/etcd"
@@ -76,4 +94,4 @@ kubernetes_version_flags() {
   echo "-X $package.gitVersion=$1 -X $package.gitMajor=$major -X $package.gitMinor=$minor"
 }
 
-main
+main "$@"
