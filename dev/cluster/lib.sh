@@ -88,8 +88,7 @@ daemon() {
     exec setsid "$@" </dev/null >"$folder/log/$name.log" 2>&1
   ) &
   echo $! >"$folder/$name.pid"
-  for _ in {1..40}; do   # until the shell above has become that command
-    if alive "$folder/$name.pid"; then return 0; fi
+  while kill -0 $! 2>/dev/null && ! alive "$folder/$name.pid"; do   # until the shell above has become that command
     sleep 0.05
   done
 }

@@ -44,8 +44,9 @@ def find_cluster() -> Cluster:
     named = os.environ.get("KUBECONFIG")
     if named and Path(named).resolve() != KUBECONFIG:
         return cluster_of_the_user(named)
-    subprocess.run([ROOT / "dev/cluster/up.sh"], check=True)
-    subprocess.run([ROOT / "dev/cluster/images.sh"], check=True)
+    for script in ("up.sh", "images.sh"):
+        if subprocess.run([ROOT / "dev/cluster" / script]).returncode != 0:
+            raise SystemExit(f"dev/cluster/{script} failed, and has said why above")
     images = dict(line.split("=", 1) for line in (CLUSTER / "images.env").read_text().splitlines())
     return Cluster(str(KUBECONFIG), images["OPERATOR_IMAGE"], images["TRAINER_IMAGE"], is_local=True)
 
