@@ -70,10 +70,24 @@ def child_body(
     }
 
 
-def batch_job_body(*conditions: str, message: str = "", attempt: int = 1, **arguments: Any) -> Body:
+def batch_job_body(
+    *conditions: str,
+    message: str = "",
+    attempt: int = 1,
+    suspended: bool = False,
+    queue: str | None = None,
+    priority_class: str | None = None,
+    succeeded: int = 0,
+    **arguments: Any,
+) -> Body:
     """The Job of an attempt with true conditions of these types."""
-    status = {"conditions": [{"type": type_, "status": "True", "message": message} for type_ in conditions]}
-    return child_body("Job", f"job-{attempt}", uid="job-uid", attempt=attempt, status=status, **arguments)
+    status: Body = {"conditions": [{"type": type_, "status": "True", "message": message} for type_ in conditions]}
+    status["succeeded"] = succeeded
+    spec = {"suspend": suspended}
+    body = child_body("Job", f"job-{attempt}", uid="job-uid", attempt=attempt, spec=spec, status=status, **arguments)
+    labels = {names.LABEL_QUEUE: queue, names.LABEL_PRIORITY_CLASS: priority_class}
+    body["metadata"]["labels"] |= {label: name for label, name in labels.items() if name is not None}
+    return body
 
 
 def pod_body(

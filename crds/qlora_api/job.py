@@ -25,8 +25,11 @@ IMMUTABLE_FIELDS = (
 )
 """Fields of `spec` that cannot change once the job has started."""
 
-MUTABLE_FIELDS = ("runPolicy",)
-"""The others."""
+QUEUE_FIELDS = ("queueName", "priorityClass")
+"""Fields of `spec` that can change while no pods run."""
+
+MUTABLE_FIELDS = ("runPolicy", *QUEUE_FIELDS)
+"""Fields that do not concern the pods."""
 
 
 def _immutable_once_started(field: str) -> tuple[str, str]:
@@ -35,6 +38,27 @@ def _immutable_once_started(field: str) -> tuple[str, str]:
         f"!({started}) || self.spec.{field} == oldSelf.spec.{field}",
         f"spec.{field} cannot change once the job has started; delete the job and create it again",
     )
+
+
+def _immutable_while_pods_run(field: str) -> tuple[str, str]:
+    runs = "has(oldSelf.status) && has(oldSelf.status.phase) && oldSelf.status.phase in ['Starting', 'Running']"
+    return (
+        f"!({runs}) || {_same_or_absent(field)}",
+        f"spec.{field} cannot change while pods run; set runPolicy.suspend: true, then change it",
+    )
+
+
+def _irremovable_while_queued(field: str) -> tuple[str, str]:
+    queued = "has(oldSelf.status) && has(oldSelf.status.phase) && oldSelf.status.phase == 'Queued'"
+    return (
+        f"!({queued}) || !has(oldSelf.spec.{field}) || has(self.spec.{field})",
+        f"spec.{field} cannot be removed while the job is queued; set runPolicy.suspend: true, then remove it",
+    )
+
+
+def _same_or_absent(field: str) -> str:
+    new, old = f"self.spec.{field}", f"oldSelf.spec.{field}"
+    return f"(has({new}) ? has({old}) && {new} == {old} : !has({old}))"
 
 
 class QLoRAJobSchema(ApiModel):
@@ -49,6 +73,8 @@ class QLoRAJobSchema(ApiModel):
                 "'-', a letter first and no '-' last",
             ),
             *(_immutable_once_started(field) for field in IMMUTABLE_FIELDS),
+            *(_immutable_while_pods_run(field) for field in QUEUE_FIELDS),
+            *(_irremovable_while_queued(field) for field in QUEUE_FIELDS),
         )
     )
 
@@ -65,6 +91,7 @@ PRINTER_COLUMNS: list[dict[str, Any]] = [
     {"name": "ETA", "type": "string", "jsonPath": ".status.progress.eta"},
     {"name": "Restarts", "type": "integer", "jsonPath": ".status.restarts"},
     {"name": "Nodes", "type": "integer", "jsonPath": ".spec.nodes"},
+    {"name": "Queue", "type": "string", "priority": 1, "jsonPath": ".spec.queueName"},
     {"name": "Reason", "type": "string", "priority": 1, "jsonPath": ".status.conditions[-1:].reason"},
     {"name": "Age", "type": "date", "jsonPath": ".metadata.creationTimestamp"},
 ]

@@ -12,6 +12,8 @@ LABEL_JOB = f"{GROUP}/job"
 LABEL_JOB_UID = f"{GROUP}/job-uid"
 LABEL_ATTEMPT = f"{GROUP}/attempt"
 LABEL_COMPLETION_INDEX = "batch.kubernetes.io/job-completion-index"
+LABEL_QUEUE = "kueue.x-k8s.io/queue-name"
+LABEL_PRIORITY_CLASS = "kueue.x-k8s.io/priority-class"
 
 JOB_DIRECTORY = "/job"
 JOB_FILE = f"{JOB_DIRECTORY}/job.json"

@@ -21,6 +21,14 @@ ObjectName = Annotated[
         r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$", "write the name of an object: lower-case letters, digits, '-' and '.'", 253
     ),
 ]
+QueueObjectName = Annotated[
+    str,
+    matching(
+        r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$",
+        "write the name of an object of Kueue: at most 63 lower-case letters, digits, '-' and '.'",
+        63,
+    ),
+]
 Revision = Annotated[str, matching("^[0-9a-f]{40}$", "write a commit: 40 hexadecimal digits", 40)]
 Duration = Annotated[str, matching(DURATION_PATTERN, "write a duration such as 90s, 5m, 1h30m or 7d", 32)]
 Targets = Annotated[
@@ -243,9 +251,11 @@ class RunPolicySpec(ApiModel):
     max_disruptions: Annotated[int, Field(ge=0, le=1000)] = 10
     """New attempts an hour after preemption, eviction and lost nodes."""
     start_deadline: Duration = "1h"
-    """Time within which all pods of an attempt must run, such as 10m; afterwards the job fails and frees its nodes."""
+    """Time within which all pods of an attempt must run, such as 10m; afterwards the job fails and frees its nodes.
+    Time in a queue is not counted."""
     active_deadline: Duration | None = None
-    """Time from the first start within which the job must end, such as 24h. Default: no such limit."""
+    """Time from the first start within which the job must end, such as 24h. Time in a queue, or suspended, is not
+    counted. Default: no such limit."""
     ttl_after_finished: Duration | None = None
     """Time after its end at which the job is deleted, such as 7d; the output stays. Default: never."""
     clean_pods: Literal["Running", "All", "None"] = "Running"
@@ -279,6 +289,10 @@ class QLoRAJobSpec(ApiModel):
                 "!self.output.destination.startsWith(self.dataset.source + '/')",
                 "output.destination lies inside dataset.source; write another folder",
             ),
+            (
+                "!has(self.priorityClass) || has(self.queueName)",
+                "priorityClass orders the jobs of a queue; write queueName as well, or remove priorityClass",
+            ),
         )
     )
 
@@ -304,6 +318,10 @@ class QLoRAJobSpec(ApiModel):
     """How often the training state is saved."""
     run_policy: RunPolicySpec = RunPolicySpec()
     """How the job is run, stopped and cleaned up."""
+    queue_name: QueueObjectName | None = None
+    """LocalQueue of Kueue that admits the job's pods. Default: none; the pods are created at once."""
+    priority_class: QueueObjectName | None = None
+    """WorkloadPriorityClass of Kueue: which jobs of the queue come first, and which may take another's place."""
 
     @property
     def compute_dtype(self) -> str:

@@ -70,13 +70,13 @@ class Attempt(ApiModel):
     """One set of pods that trained, or tried to."""
 
     number: int
-    """1 for the first attempt."""
+    """1 for the first attempt. One that its queue has interrupted goes on under the same number, in another record."""
     start_time: str
-    """When its pods were asked for."""
+    """When its pods were asked for, or admitted by a queue."""
     completion_time: str | None = None
     """When it ended."""
     reason: str | None = None
-    """Why it ended: Succeeded, or one of the reasons of failure."""
+    """Why it ended: Succeeded, Suspended, Requeued, or one of the reasons of failure."""
     message: str | None = None
     """The same as a sentence."""
     pod: str | None = None
@@ -138,6 +138,10 @@ class QLoRAJobStatus(ApiModel):
     """When the first pods were asked for."""
     completion_time: str | None = None
     """When the job ended."""
+    paused_since: str | None = None
+    """Since when the job waits in a queue, or is suspended."""
+    paused_seconds: int | None = None
+    """Time that it has done so before. Deadlines do not count it."""
     restarts: int | None = None
     """Attempts after the first, and restarts in place."""
     counted_restarts: int | None = None

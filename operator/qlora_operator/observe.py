@@ -12,7 +12,7 @@ from qlora_api.status import Phase, QLoRAJobStatus
 from qlora_operator.builders import PodDefaults
 from qlora_operator.cache import Cache
 from qlora_operator.plan import Heard, Observation
-from qlora_operator.views import Key, PodView
+from qlora_operator.views import JobView, Key, PodView
 
 WITHOUT_PODS = frozenset({Phase.SUSPENDED, Phase.SUCCEEDED, Phase.FAILED})
 """Phases of jobs that wait for no pod."""
@@ -25,6 +25,7 @@ def observe(
     defaults: PodDefaults,
     now: datetime,
     lost_nodes: frozenset[str] = frozenset(),
+    queue_words: str | None = None,
 ) -> Observation | None:
     """The job as the cache knows it, or None if it is gone or going.
 
@@ -55,9 +56,15 @@ def observe(
         lost_nodes=lost_nodes,
         existing=cache.children(key, uid),
         heard=heard if heard is not None and heard.progress.attempt == attempt else None,
+        queue_words=queue_words,
         defaults=defaults,
         now=now,
     )
+
+
+def queued_job(cache: Cache, key: Key) -> JobView | None:
+    """The Job that waits in a queue, if one does."""
+    return next((job for job in cache.jobs(key) if job.queue is not None and job.suspended and job.is_live), None)
 
 
 def silent_nodes(cache: Cache, key: Key) -> frozenset[str]:

@@ -17,10 +17,11 @@ from qlora_operator.counting import count
 from qlora_operator.events import build_event
 from qlora_operator.merge_patch import merge_patch
 from qlora_operator.nodes import Nodes
-from qlora_operator.observe import observe, silent_nodes
+from qlora_operator.observe import observe, queued_job, silent_nodes
 from qlora_operator.plan import Decision, Observation, Plan, lacks_last_words, make_plan, plan_problem
 from qlora_operator.progress import ProgressPoller
 from qlora_operator.views import JOB, POD, QLORA_JOB, Key, pod_view, resource_view
+from qlora_operator.workloads import Workloads
 
 log = logging.getLogger(__name__)
 
@@ -45,6 +46,7 @@ class Reconciler:
         self._cache = cache
         self._poller = poller
         self._nodes = Nodes(cluster)
+        self._workloads = Workloads(cluster)
         self._defaults = defaults
         self._clock = clock
 
@@ -56,10 +58,11 @@ class Reconciler:
         """
         silent = silent_nodes(self._cache, key)
         lost = await self._nodes.lost(silent)
-        observation = self._observe(key, lost)
+        words = await self._workloads.words(key, queued_job(self._cache, key))
+        observation = self._observe(key, lost, words)
         if observation is not None and lacks_last_words(observation):
             await self._read_pods(observation)
-            observation = self._observe(key, lost)
+            observation = self._observe(key, lost, words)
         if observation is None:
             self._poller.forget(key)
             return None
@@ -71,8 +74,9 @@ class Reconciler:
         self._poll(observation, plan)
         return _sooner(plan.requeue_after, SILENT_NODE_RETRY if silent else None)
 
-    def _observe(self, key: Key, lost_nodes: frozenset[str]) -> Observation | None:
-        return observe(self._cache, key, self._poller.heard(key), self._defaults, self._clock(), lost_nodes)
+    def _observe(self, key: Key, lost_nodes: frozenset[str], queue_words: str | None) -> Observation | None:
+        heard, now = self._poller.heard(key), self._clock()
+        return observe(self._cache, key, heard, self._defaults, now, lost_nodes, queue_words)
 
     async def _read_pods(self, observation: Observation) -> None:
         """Reads the pods of the attempt as they are now."""

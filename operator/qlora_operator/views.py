@@ -78,6 +78,22 @@ class JobView:
     failing: bool
     """Failed, or about to be: the Job controller has given the attempt up and ends the other pods."""
     message: str
+    suspended: bool
+    """Has no pods, or loses them: a queue has not admitted it, or has taken its place back."""
+    queue: str | None
+    priority_class: str | None
+    succeeded: int
+    """Pods that have succeeded and will not be created again."""
+
+    @property
+    def is_live(self) -> bool:
+        """Whether it has pods, or may create some."""
+        return not (self.failing or self.complete or self.metadata.deleting)
+
+    @property
+    def holds_place(self) -> bool:
+        """Whether it keeps a place in a queue, which a failing Job does too until it is resumed."""
+        return self.suspended and not (self.complete or self.metadata.deleting)
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,11 +173,16 @@ def job_view(body: Body) -> JobView:
     """Keeps how far a batch Job is."""
     conditions = _true_conditions(body)
     failed = conditions.get("FailureTarget") or conditions.get("Failed")
+    labels = body["metadata"].get("labels") or {}
     return JobView(
         metadata=Metadata.of(body),
         complete="Complete" in conditions or "SuccessCriteriaMet" in conditions,
         failing=failed is not None,
         message=(failed or {}).get("message", ""),
+        suspended=(body.get("spec") or {}).get("suspend", False),
+        queue=labels.get(names.LABEL_QUEUE),
+        priority_class=labels.get(names.LABEL_PRIORITY_CLASS),
+        succeeded=(body.get("status") or {}).get("succeeded", 0),
     )
 
 
@@ -249,6 +270,7 @@ POD = Kind("Pod", "", "v1", "pods", pod_view)
 
 LEASE = Kind("Lease", "coordination.k8s.io", "v1", "leases", child_view)
 NODE = Kind("Node", "", "v1", "nodes", child_view)
+WORKLOAD = Kind("Workload", "kueue.x-k8s.io", "v1beta2", "workloads", child_view)
 
 KINDS = (QLORA_JOB, SERVICE, CONFIG_MAP, JOB, POD)
 """What is watched."""

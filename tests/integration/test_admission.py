@@ -65,6 +65,11 @@ REFUSALS: dict[str, tuple[dict[str, Any], str]] = {
     "accelerator without a domain": ({"node": {"accelerator": "gpu"}}, "write cpu, or the name of a device resource"),
     "duration without a unit": ({"checkpoint": {"every": "60"}}, "write a duration such as 90s, 5m, 1h30m or 7d"),
     "targets with blanks": ({"adapter": {"targets": "q_proj, v_proj"}}, "names of modules separated by commas"),
+    "priority class without a queue": (
+        {"priorityClass": "urgent"},
+        "priorityClass orders the jobs of a queue; write queueName as well, or remove priorityClass",
+    ),
+    "queue that is no name": ({"queueName": "Team A"}, "write the name of an object of Kueue: at most 63"),
     "ZeRO stage 4": ({"deepspeed": {"zeroStage": 4}}, "spec.deepspeed.zeroStage in body should be less than or equal"),
 }
 
@@ -90,6 +95,8 @@ def test_a_started_job_keeps_its_fields(driver: JobDriver) -> None:
     assert "spec.nodes cannot change once the job has started; delete the job and create it again" in result.stderr
     result = driver.try_apply(job_body(training={"epochs": 9}))
     assert "spec.training cannot change once the job has started" in result.stderr
+    result = driver.try_apply(job_body(queueName="team-a"))
+    assert "spec.queueName cannot change while pods run; set runPolicy.suspend: true" in result.stderr
 
 
 def test_explain_names_unit_and_default(control_plane: ControlPlane) -> None:

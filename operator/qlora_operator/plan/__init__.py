@@ -20,6 +20,7 @@ from qlora_operator.plan.deadline import (
 from qlora_operator.plan.end import end_failed_attempt
 from qlora_operator.plan.finished import clean_up_finished
 from qlora_operator.plan.last_words import lacks_last_words
+from qlora_operator.plan.queue import follow_queue
 from qlora_operator.plan.restart import restart_ended_attempt
 from qlora_operator.plan.run import follow_pods
 from qlora_operator.plan.stall import restart_stalled_attempt
@@ -36,6 +37,7 @@ POLICIES = (
     succeed_with_output,
     fail_after_deadline,
     suspend_job,
+    follow_queue,
     end_failed_attempt,
     restart_stalled_attempt,
     restart_ended_attempt,
@@ -44,6 +46,10 @@ POLICIES = (
     report_blocked_pods,
     follow_pods,
 )
+
+
+WITH_CHILDREN = (Phase.QUEUED, Phase.STARTING, Phase.RUNNING)
+"""Phases in which a Service or ConfigMap that somebody deleted is created again."""
 
 
 def make_plan(observation: Observation) -> Plan:
@@ -63,7 +69,7 @@ def plan_problem(observation: Observation, decision: Decision) -> Plan:
 
 def _plan(observation: Observation, decision: Decision) -> Plan:
     status = compose_status(observation, decision)
-    needs_children = decision.create or (observation.started and decision.phase in (Phase.STARTING, Phase.RUNNING))
+    needs_children = decision.create or (observation.started and decision.phase in WITH_CHILDREN)
     create = missing_children(observation, with_job=decision.create) if decision.accepted and needs_children else ()
     return Plan(
         decision=decision,

@@ -11,6 +11,10 @@ from qlora_operator.plan.types import Observation
 
 SUSPENDED = "Suspended"
 """Reason of an attempt that was ended by `runPolicy.suspend`."""
+REQUEUED = "Requeued"
+"""Reason of an attempt whose queue has taken its place back."""
+PAUSES = frozenset({SUSPENDED, REQUEUED})
+"""Reasons that are no failure, and cost nothing."""
 
 HOUR = 3600.0
 FIRST_DELAY = {Retry.SOON: 5.0, Retry.LATER: 30.0}
@@ -54,18 +58,18 @@ def disruptions_within_the_hour(observation: Observation) -> int:
 def is_disruption(attempt: Attempt) -> bool:
     """Whether the cluster ended the attempt, and not the job itself or its user."""
     reason = attempt.reason
-    return reason is not None and reason not in (SUSPENDED, "Succeeded") and not policy_of(reason).counted
+    return reason is not None and reason not in (*PAUSES, "Succeeded") and not policy_of(reason).counted
 
 
 def delay(attempts: Sequence[Attempt]) -> float:
     """Seconds between the end of the last attempt and the next: short after progress, then doubling."""
     last = attempts[-1]
-    if last.reason == SUSPENDED or last.reason is None:
+    if last.reason in PAUSES or last.reason is None:
         return 0.0
     retry = policy_of(last.reason).retry
     fruitless = 0
     for attempt in reversed(attempts):
-        if _made_progress(attempt) or attempt.reason == SUSPENDED:
+        if _made_progress(attempt) or attempt.reason in PAUSES:
             break
         fruitless += 1
     if fruitless == 0 and retry == Retry.SOON:
@@ -77,7 +81,7 @@ def counters(status: QLoRAJobStatus) -> tuple[int, int]:
     """Restarts, and those that count, once the attempt after the last one begins."""
     reason = status.attempts[-1].reason if status.attempts else None
     restarts, counted = status.restarts or 0, status.counted_restarts or 0
-    if reason is None or reason == SUSPENDED:
+    if reason is None or reason in PAUSES:
         return restarts, counted
     return restarts + 1, counted + int(policy_of(reason).counted)
 

@@ -6,11 +6,12 @@ from qlora_api.durations import parse_duration
 from qlora_api.reasons import Reason
 from qlora_api.status import Phase
 from qlora_operator.plan.blocked import first_blocked
+from qlora_operator.plan.pause import active_seconds
 from qlora_operator.plan.types import AttemptChange, Decision, Observation
 
 
 def fail_after_deadline(observation: Observation) -> Decision | None:
-    """Failed once `runPolicy.activeDeadline` has passed since the first start."""
+    """Failed once `runPolicy.activeDeadline` has passed since the first start, without the pauses."""
     assert observation.spec is not None
     left = active_time_left(observation)
     if left is None or left > 0:
@@ -35,12 +36,11 @@ def fail_after_start_deadline(observation: Observation) -> Decision | None:
 
 
 def active_time_left(observation: Observation) -> float | None:
-    """Seconds until `activeDeadline`, or None if there is none or the job has not begun."""
+    """Seconds until `activeDeadline`, or None if there is none or the job has not begun, or waits by decision."""
     assert observation.spec is not None
     deadline = observation.spec.run_policy.active_deadline
-    if deadline is None or observation.status.start_time is None:
-        return None
-    return parse_duration(deadline) - observation.age_of(observation.status.start_time)
+    active = active_seconds(observation)
+    return None if deadline is None or active is None else parse_duration(deadline) - active
 
 
 def start_time_left(observation: Observation) -> float | None:

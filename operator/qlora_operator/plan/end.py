@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from qlora_api import names
-from qlora_api.reasons import Reason
+from qlora_api.reasons import CONSEQUENCES, Reason
 from qlora_api.status import Phase
-from qlora_operator.plan.budget import exhausted
+from qlora_operator.plan.budget import REQUEUED, exhausted
 from qlora_operator.plan.cause import Cause, first_cause
 from qlora_operator.plan.in_place import unrecorded_restarts
 from qlora_operator.plan.types import AttemptChange, Decision, Observation
@@ -20,6 +20,11 @@ def end_failed_attempt(observation: Observation) -> Decision | None:
         name = names.attempt_name(observation.resource.metadata.name, observation.attempt)
         return end(observation, Reason.POD_LOST, f"Job {name} was deleted from outside, and its pods with it")
     cause = first_cause(observation.pods, observation.lost_nodes)
+    if job.failing and job.suspended and (cause is None or cause.reason in CONSEQUENCES):
+        # the pods that were asked to stop first had ended before the Job controller came to the others
+        message = "its queue has taken the place back, and the Job could not be kept"
+        words = cause.report if cause else None
+        return Decision(Phase.RESTARTING, REQUEUED, message, attempt=AttemptChange.END, report=words)
     if job.failing:
         message = job.message or "the Job failed and left no pod that tells why"
         return end(observation, Reason.POD_LOST, message, cause)

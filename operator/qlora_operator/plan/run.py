@@ -13,7 +13,7 @@ def follow_pods(observation: Observation) -> Decision:
     """Running once every pod's trainer runs, and until the attempt ends; Starting before."""
     assert observation.spec is not None
     nodes = observation.spec.nodes
-    up = sum(_trainer_is_up(pod) for pod in observation.pods)
+    up = sum(_trainer_is_up(pod) for pod in observation.pods if not pod.metadata.deleting)
     if up == nodes or observation.status.phase == Phase.RUNNING:
         return Decision(Phase.RUNNING, "Training", f"training on {nodes} node{'s' if nodes > 1 else ''}")
     return Decision(Phase.STARTING, PODS_REQUESTED, waiting_message(nodes))

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from qlora_api import names
 from qlora_api.status import Phase
 from qlora_operator.plan.types import AttemptChange, Decision, Observation
 
 PODS_REQUESTED = "PodsRequested"
+QUEUED = "Queued"
 
 
 def start_attempt(observation: Observation) -> Decision | None:
@@ -14,14 +16,29 @@ def start_attempt(observation: Observation) -> Decision | None:
     Children that exist already, from before a crash of the operator, are adopted.
     """
     assert observation.spec is not None
-    message = waiting_message(observation.spec.nodes)
-    if observation.record is None:
-        return Decision(Phase.STARTING, PODS_REQUESTED, message, attempt=AttemptChange.BEGIN, create=True)
-    if observation.awaits_children:
-        return Decision(Phase.STARTING, PODS_REQUESTED, message, create=True)
-    return None
+    if observation.record is not None and not observation.awaits_children:
+        return None
+    change = AttemptChange.BEGIN if observation.record is None else AttemptChange.NONE
+    queue = observation.spec.queue_name
+    if queue is None:
+        message = waiting_message(observation.spec.nodes)
+        return Decision(Phase.STARTING, PODS_REQUESTED, message, attempt=change, create=True)
+    name = names.attempt_name(observation.resource.metadata.name, observation.attempt)
+    return Decision(Phase.QUEUED, QUEUED, queue_message(name, queue), attempt=change, create=True)
 
 
 def waiting_message(nodes: int) -> str:
     """What a job that starts is waiting for."""
     return f"waiting for {nodes} pod{'s' if nodes > 1 else ''} to start training"
+
+
+def queue_message(job: str, queue: str | None, words: str | None = None) -> str:
+    """What a job that is queued is waiting for.
+
+    Args:
+        job: the batch Job.
+        queue: the LocalQueue; None if the Job was suspended without one.
+        words: what the queue itself says.
+    """
+    where = f"queue {queue} to admit Job {job}" if queue else f"Job {job} to be resumed"
+    return f"waiting for {where}: {words}" if words else f"waiting for {where}"

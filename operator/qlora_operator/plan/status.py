@@ -8,8 +8,9 @@ from qlora_api import report
 from qlora_api.durations import format_duration
 from qlora_api.reasons import Reason
 from qlora_api.status import Attempt, Condition, Output, Phase, Progress, QLoRAJobStatus, RestartInPlace
-from qlora_operator.plan.budget import counters
+from qlora_operator.plan.budget import REQUEUED, counters
 from qlora_operator.plan.in_place import restarts_in_place, unrecorded_restarts
+from qlora_operator.plan.pause import PAUSES, pause_after
 from qlora_operator.plan.stall import stall_message
 from qlora_operator.plan.suspend import RESUME_MESSAGE, RESUMED
 from qlora_operator.plan.types import AttemptChange, Decision, EventNote, Observation, timestamp
@@ -25,6 +26,7 @@ def compose_status(observation: Observation, decision: Decision) -> QLoRAJobStat
     before = observation.status
     now = timestamp(observation.now)
     begins = decision.attempt == AttemptChange.BEGIN
+    paused_since, paused_seconds = pause_after(observation, decision.phase)
     restarts, counted = counters(before) if begins else (before.restarts or 0, before.counted_restarts or 0)
     in_place = unrecorded_restarts(observation, decision.report) if observation.is_open else 0
     progress = _progress(observation, decision, now)
@@ -34,6 +36,8 @@ def compose_status(observation: Observation, decision: Decision) -> QLoRAJobStat
         conditions=_conditions(observation, decision, now),
         start_time=before.start_time or (now if begins else None),
         completion_time=now if decision.phase.is_final else None,
+        paused_since=paused_since,
+        paused_seconds=paused_seconds,
         restarts=restarts + in_place,
         counted_restarts=counted + in_place,
         attempts=_attempts(observation, decision, progress, now)[-ATTEMPTS_KEPT:],
@@ -54,6 +58,8 @@ def _attempts(observation: Observation, decision: Decision, progress: Progress |
     if decision.attempt == AttemptChange.BEGIN:
         number = observation.attempt + 1 if observation.record is not None else 1
         return [*attempts, Attempt(number=number, start_time=now)]
+    if decision.attempt == AttemptChange.RESUME:
+        return _resumed(attempts, now)
     ends = decision.attempt == AttemptChange.END or decision.phase.is_final
     if attempts and observation.is_open and ends:
         attempts[-1] = attempts[-1].model_copy(
@@ -67,7 +73,18 @@ def _attempts(observation: Observation, decision: Decision, progress: Progress |
                 "last_step_time": progress.last_step_time if progress and attempts[-1].first_step_time else None,
             }
         )
+    elif attempts and attempts[-1].reason == REQUEUED and decision.report is not None:
+        last = max(attempts[-1].to_step or 0, decision.report.step or 0)  # the pods had not ended before
+        attempts[-1] = attempts[-1].model_copy(update={"to_step": last})
     return attempts
+
+
+def _resumed(attempts: list[Attempt], now: str) -> list[Attempt]:
+    """The open record with its pods asked for now, or another record of the interrupted attempt."""
+    last = attempts[-1]
+    if last.completion_time is None:
+        return [*attempts[:-1], last.model_copy(update={"start_time": now})]
+    return [*attempts, Attempt(number=last.number, start_time=now)]
 
 
 def _with_from_step(attempts: list[Attempt], from_step: int) -> list[Attempt]:
@@ -203,19 +220,17 @@ def notes_of_transition(before: QLoRAJobStatus, after: QLoRAJobStatus) -> tuple[
             notes.append(EventNote("Normal", RESUMED, RESUME_MESSAGE))
         elif after.phase == Phase.RESTARTING:
             notes.append(EventNote("Warning", running.reason, f"restarting: {running.message}"))
-        if after.phase == Phase.SUSPENDED:
+        if after.phase in PAUSES:
             notes.append(EventNote("Normal", running.reason, running.message))
     return tuple(notes)
 
 
 def _new_restarts(before: QLoRAJobStatus, after: QLoRAJobStatus) -> list[RestartInPlace]:
     """Restarts in place that a status adds to the one before."""
-    known = {
-        (attempt.number, restart.number) for attempt in before.attempts for restart in attempt.restarts_in_place or []
-    }
-    return [
-        restart
-        for attempt in after.attempts
-        for restart in attempt.restarts_in_place or []
-        if (attempt.number, restart.number) not in known
-    ]
+    known = {key for attempt in before.attempts for key, _ in _restarts_of(attempt)}
+    return [restart for attempt in after.attempts for key, restart in _restarts_of(attempt) if key not in known]
+
+
+def _restarts_of(attempt: Attempt) -> list[tuple[tuple[str, int], RestartInPlace]]:
+    """Under a key of their own: an attempt that a queue has interrupted goes on under its number."""
+    return [((attempt.start_time, restart.number), restart) for restart in attempt.restarts_in_place or []]

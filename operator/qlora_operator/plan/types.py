@@ -47,6 +47,8 @@ class Observation:
     """Kind and name of the children that exist."""
     heard: Heard | None
     """What the pod of completion index 0 last told."""
+    queue_words: str | None
+    """Why the current attempt's Job waits in its queue, if it does and the queue says it."""
     defaults: PodDefaults
     now: datetime
 
@@ -72,8 +74,8 @@ class Observation:
 
     @property
     def live_jobs(self) -> tuple[JobView, ...]:
-        """Jobs that have pods, or would create some."""
-        return tuple(job for job in self.jobs if not (job.failing or job.complete or job.metadata.deleting))
+        """Jobs that have pods, or would create some, or stand in a queue."""
+        return tuple(job for job in self.jobs if job.is_live or job.holds_place)
 
     @property
     def progress(self) -> report.Progress | None:
@@ -82,8 +84,9 @@ class Observation:
 
     @property
     def first_pod(self) -> PodView | None:
-        """The pod of completion index 0."""
-        return next((pod for pod in self.pods if pod.completion_index == 0), None)
+        """The pod of completion index 0; one that is leaving only if no other has taken its place."""
+        first = [pod for pod in self.pods if pod.completion_index == 0]
+        return min(first, key=lambda pod: pod.metadata.deleting, default=None)
 
     def age_of(self, time: str | None) -> float:
         """Seconds since a time that is written in the status."""
@@ -98,6 +101,8 @@ class AttemptChange(StrEnum):
     """Record a new attempt."""
     END = "end"
     """Close the current one."""
+    RESUME = "resume"
+    """Go on with the current one: its pods are asked for now."""
 
 
 @dataclass(frozen=True)
