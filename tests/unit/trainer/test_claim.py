@@ -24,6 +24,18 @@ def test_an_older_attempt_writes_no_more_once_a_newer_one_has_begun(tmp_path: Pa
         old.take()
 
 
+def test_pods_of_the_same_attempt_write_no_more_once_new_ones_have_begun(tmp_path: Path) -> None:
+    interrupted, resumed = Claim(tmp_path, "uid", 2), Claim(tmp_path, "uid", 2)
+    Claim(tmp_path, "uid", 1).take()
+    interrupted.take()
+    interrupted.check()
+    resumed.take()
+    resumed.check()
+    with pytest.raises(TrainerError, match="new pods of attempt 2 have taken over") as error:
+        interrupted.check()
+    assert error.value.reason == Reason.STOPPED
+
+
 def test_a_newer_attempt_finds_the_checkpoints_of_the_older(tmp_path: Path) -> None:
     Claim(tmp_path, "uid", 1).take()
     (tmp_path / "checkpoints").mkdir()

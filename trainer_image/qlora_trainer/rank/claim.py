@@ -1,8 +1,10 @@
-"""Whose output folder it is: `attempt.json` holds the job's UID and the attempt that may write.
+"""Whose output folder it is: `attempt.json` holds the job's UID, the attempt that may write, and its turn.
 
 A pod of an older attempt can outlive its node's contact with the cluster. Before each write it looks whether a newer
-attempt has claimed the folder, and stops then. The look and the write are two steps: an old pod that is cut off exactly
-between them can still publish one folder, which is complete and has its own step in its name.
+attempt has claimed the folder, and stops then. An attempt that a queue has interrupted goes on with new pods under its
+old number: each set of pods that begins to train takes another turn, and the newest turn writes. The look and the write
+are two steps: an old pod that is cut off exactly between them can still publish one folder, which is complete and has
+its own step in its name.
 
 The folder of another job is not resumed. What that job left is moved to `previous/<its UID>/`, nothing is deleted.
 """
@@ -27,6 +29,7 @@ class Claim:
         self.output = output
         self.uid = uid
         self.attempt = attempt
+        self._turn = 0
 
     def take(self) -> None:
         """Claims the folder. Only rank 0 calls it.
@@ -35,17 +38,20 @@ class Claim:
             TrainerError: a newer attempt has it.
         """
         owner = read_json(self.output / _FILE) or {}
+        before = 0
         if owner.get("uid") == self.uid:
             self._refuse_newer(owner)
+            before = _turn(owner) if owner.get("attempt") == self.attempt else 0
         else:
             self._archive(str(owner.get("uid", "unknown")))
-        write_json(self.output / _FILE, {"uid": self.uid, "attempt": self.attempt})
+        self._turn = before + 1
+        write_json(self.output / _FILE, {"uid": self.uid, "attempt": self.attempt, "turn": self._turn})
 
     def check(self) -> None:
         """Looks whether the folder is still ours.
 
         Raises:
-            TrainerError: another attempt, or another job, has claimed it.
+            TrainerError: another attempt, other pods of this one, or another job, has claimed it.
         """
         owner = read_json(self.output / _FILE) or {}
         if owner.get("uid") != self.uid:
@@ -55,6 +61,10 @@ class Claim:
                 "give each job a folder of its own",
             )
         self._refuse_newer(owner)
+        if owner.get("attempt") == self.attempt and _turn(owner) > self._turn:
+            raise TrainerError(
+                Reason.STOPPED, f"new pods of attempt {self.attempt} have taken over; these write no more"
+            )
 
     def _refuse_newer(self, owner: dict[str, object]) -> None:
         newest = owner.get("attempt")
@@ -72,3 +82,8 @@ class Claim:
             while target.exists():
                 target, number = archive / f"{name}.{number}", number + 1
             (self.output / name).rename(target)
+
+
+def _turn(owner: dict[str, object]) -> int:
+    turn = owner.get("turn")
+    return turn if isinstance(turn, int) else 0
