@@ -6,7 +6,7 @@ BIN    := .venv/bin
 PYTEST := $(BIN)/pytest
 
 .PHONY: help demo test test-fast test-chart test-integration test-faults test-e2e lint format typecheck generate verify \
-        venv lock binaries images cluster-up cluster-down benchmark-job clean
+        venv lock binaries kueue images cluster-up cluster-down benchmark-job clean
 
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-17s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -26,7 +26,7 @@ test-unit: venv
 test-chart: venv binaries ## The Helm chart, rendered
 	$(PYTEST) tests/chart
 
-test-integration: venv binaries ## The operator against a real API server
+test-integration: venv binaries kueue ## The operator against a real API server
 	$(PYTEST) tests/integration
 
 .PHONY: test-some-faults
@@ -65,6 +65,9 @@ lock: ## Compile requirements/*.txt again
 
 binaries: ## Build Kubernetes and what it needs from Go modules
 	@dev/cluster/binaries.sh
+
+kueue: ## Build Kueue, for the tests with queues
+	@dev/cluster/binaries.sh kueue
 
 images: ## Build the two images and push them to the local registry
 	@dev/cluster/images.sh

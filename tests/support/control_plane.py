@@ -6,8 +6,12 @@ writes its status, as a kubelet would. Their address is 127.0.0.1.
 
 from __future__ import annotations
 
+import os
+import signal
 import subprocess
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import yaml
@@ -17,6 +21,7 @@ from support.processes import Process, free_port, wait_until
 
 HERE = Path(__file__).parents[1] / "integration"
 OPERATOR = "operator"
+KUEUE = "kueue"
 USERS = {
     "apiserver": "/CN=kube-apiserver",
     ADMIN: "/O=system:masters/CN=admin",
@@ -24,6 +29,7 @@ USERS = {
     "controller-manager": "/CN=system:kube-controller-manager",
     "scheduler": "/CN=system:kube-scheduler",
     OPERATOR: "/CN=operator",
+    KUEUE: "/CN=system:serviceaccount:kueue-system:kueue-controller-manager",
 }
 
 
@@ -34,7 +40,7 @@ class ControlPlane(Cluster):
         self.folder = folder
         self.audit_log = folder / "audit.log"
         self._nodes = nodes
-        self._processes: list[Process] = []
+        self._processes: dict[str, Process] = {}
         self._port = free_port()
 
     @property
@@ -89,19 +95,29 @@ class ControlPlane(Cluster):
 
     def restart_api_server(self, pause: float) -> None:
         """Takes the API server away for a while; the others have to live with that."""
-        (old,) = [process for process in self._processes if process.name == "kube-apiserver"]
+        old = self._processes["kube-apiserver"]
         old.kill()
         time.sleep(pause)
-        self._processes[self._processes.index(old)] = old.again()
+        self._processes["kube-apiserver"] = old.again()
         wait_until("API server", lambda: self.kubectl("get", "--raw", "/readyz"), timeout=60)
 
     def stop(self) -> None:
-        for process in reversed(self._processes):
+        for process in reversed(self._processes.values()):
             process.kill()  # nothing of it is kept; a clean end would wait for every watch
+
+    @contextmanager
+    def frozen(self, name: str) -> Iterator[None]:
+        """One of the programs does nothing meanwhile, as on a machine that is too busy."""
+        pid = self._processes[name].pid
+        os.kill(pid, signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            os.kill(pid, signal.SIGCONT)
 
     def _run(self, name: str, *arguments: object) -> Process:
         process = Process([BINARIES / name, *arguments], self.folder / f"{name}.log")
-        self._processes.append(process)
+        self._processes[name] = process
         return process
 
     def _certificates(self) -> None:

@@ -31,11 +31,6 @@ class Process:
     def pid(self) -> int:
         return self._process.pid
 
-    @property
-    def name(self) -> str:
-        """Of the program."""
-        return Path(str(self._start[0][0])).name
-
     def again(self) -> Process:
         """The same command, started anew."""
         command, env = self._start
