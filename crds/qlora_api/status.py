@@ -64,6 +64,10 @@ class RestartInPlace(ApiModel):
     """Step at which the ranks went on."""
     lost_steps: int | None = None
     """Steps that were done again."""
+    last_step_time: str | None = None
+    """When the last step before it was seen to be done."""
+    first_step_time: str | None = None
+    """When the first step after it was seen to be done."""
 
 
 class Attempt(ApiModel):

@@ -83,7 +83,7 @@ class JobCollector(Collector):
 
     def _of_status(self) -> Families:
         views = [view for view in self._controller.cache.resources() if not _phase(view).is_final]
-        restarts = _job_family("restarts", "Attempts after the first.")
+        restarts = _job_family("restarts", "Attempts after the first, and restarts in place.")
         for view in views:
             restarts.add_metric(view.key, view.status.get("restarts") or 0)
         yield restarts

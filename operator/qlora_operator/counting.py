@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from qlora_api.reasons import Reason
-from qlora_api.status import Phase, QLoRAJobStatus
-from qlora_operator.goodput import Spent, time_spent
+from qlora_api.status import Attempt, Phase, QLoRAJobStatus, RestartInPlace
+from qlora_operator.goodput import Spent, Stretch, time_spent
 from qlora_operator.metrics import JOBS_FINISHED, LOST_SECONDS, LOST_STEPS, RESTARTS, TRAINED_SECONDS
 from qlora_operator.plan.budget import SUSPENDED
 
+ATTEMPT, IN_PLACE = "attempt", "in_place"
+"""Kinds of restart: with new pods, or of the ranks alone."""
 STARTUP = "Startup"
 """Reason of the time before a job's first step."""
 OTHER = "Other"
@@ -22,7 +24,8 @@ def begin_at_zero() -> None:
     LOST_SECONDS.labels(kind="down", reason=STARTUP)
     for reason in REASONS:
         JOBS_FINISHED.labels(phase=Phase.FAILED, reason=reason)
-        RESTARTS.labels(reason=reason)
+        for kind in (ATTEMPT, IN_PLACE):
+            RESTARTS.labels(kind=kind, reason=reason)
     for reason in (*REASONS, SUSPENDED):
         LOST_STEPS.labels(reason=reason)
         for kind in ("down", "repeated"):
@@ -34,15 +37,43 @@ def count(before: QLoRAJobStatus, after: QLoRAJobStatus) -> None:
     if after.is_final and not before.is_final:
         ended = after.condition(str(after.phase))
         JOBS_FINISHED.labels(phase=after.phase, reason=_label(ended.reason if ended else None)).inc()
-    if (after.restarts or 0) > (before.restarts or 0):
-        RESTARTS.labels(reason=_label(after.attempts[-2].reason)).inc()
-    known = {attempt.number for attempt in before.attempts if attempt.lost_steps is not None}
-    for attempt in after.attempts:
-        if attempt.lost_steps is not None and attempt.number not in known:
-            LOST_STEPS.labels(reason=_label(attempt.reason)).inc(attempt.lost_steps)
+    _count_restarts(before, after)
+    _count_lost_steps(before, after)
     spent_before = time_spent(before)
-    for number, spent in time_spent(after).items():
-        _count_time(spent_before.get(number, Spent()), spent)
+    for stretch, spent in time_spent(after).items():
+        _count_time(spent_before.get(stretch, Spent()), spent)
+
+
+def _count_restarts(before: QLoRAJobStatus, after: QLoRAJobStatus) -> None:
+    known = _in_place(before)
+    in_place = [restart for place, restart in _in_place(after).items() if place not in known]
+    for restart in in_place:
+        RESTARTS.labels(kind=IN_PLACE, reason=_label(restart.reason)).inc()
+    if len(after.attempts) > 1 and (after.restarts or 0) > (before.restarts or 0) + len(in_place):
+        RESTARTS.labels(kind=ATTEMPT, reason=_label(after.attempts[-2].reason)).inc()
+
+
+def _count_lost_steps(before: QLoRAJobStatus, after: QLoRAJobStatus) -> None:
+    known = _lost_steps(before)
+    for place, (reason, steps) in _lost_steps(after).items():
+        if place not in known:
+            LOST_STEPS.labels(reason=_label(reason)).inc(steps)
+
+
+def _in_place(status: QLoRAJobStatus) -> dict[Stretch, RestartInPlace]:
+    """Restarts in place by the stretch that they began."""
+    return {
+        (attempt.start_time, restart.number): restart
+        for attempt in status.attempts
+        for restart in attempt.restarts_in_place or []
+    }
+
+
+def _lost_steps(status: QLoRAJobStatus) -> dict[Stretch, tuple[str | None, int]]:
+    """Reason and steps, as far as they are known; 0 stands for the end of the attempt."""
+    ends: dict[Stretch, Attempt | RestartInPlace] = {(attempt.start_time, 0): attempt for attempt in status.attempts}
+    ends |= _in_place(status)
+    return {place: (end.reason, end.lost_steps) for place, end in ends.items() if end.lost_steps is not None}
 
 
 def _count_time(before: Spent, after: Spent) -> None:

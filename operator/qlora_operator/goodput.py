@@ -1,7 +1,7 @@
 """Where the time of a job went: into optimizer steps, into steps that had to be done again, or into none.
 
-    start ── first step ───── last step ── end ── start ── first step ───── last step
-      Startup    │    trained     │    down, for the reason of the end   │    trained
+    start ── first step ───── last step ── fault ── start ── first step ───── last step
+      Startup    │    trained     │     down, for the reason of the fault  │    trained
 
 All is read off the status, so an operator that was started anew goes on counting where the last one stopped. A time is
 counted once its end is known. What follows the last attempt is not counted, nor is the time in which a job was
@@ -11,38 +11,61 @@ suspended. Times are the operator's own, and as exact as it looks at a job: `pro
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
-from itertools import zip_longest
+from dataclasses import dataclass, replace
+from itertools import pairwise, zip_longest
 
-from qlora_api.status import Attempt, QLoRAJobStatus
+from qlora_api.status import Attempt, QLoRAJobStatus, RestartInPlace
 from qlora_operator.plan.budget import SUSPENDED
 from qlora_operator.plan.types import parse_timestamp
+
+Stretch = tuple[str, int]
+"""Start of an attempt, and number of the restart in place with which a part of it began; 0 for its first part."""
 
 
 @dataclass(frozen=True)
 class Spent:
-    """Seconds of one attempt, and of the gap that its end has caused."""
+    """Seconds of one stretch of an attempt, up to a restart in place or its end, and of the gap that followed."""
 
     reason: str | None = None
-    """Why the attempt ended."""
+    """Why it ended."""
     startup: float = 0.0
-    """From asking for the first attempt's pods to its first step."""
+    """From asking for the first attempt's pods to the first step."""
     trained: float = 0.0
     """From the first step to the last, those that were lost later included."""
     repeated: float = 0.0
-    """Time of the steps that the next attempt had to do again."""
+    """Time of the steps that had to be done again afterwards."""
     down: float = 0.0
-    """From the last step (of an attempt that made none, from its start) to the next attempt's first step, or to its
-    start if that makes none either; after a suspension, from the next attempt's start."""
+    """From the last step to the first step of the next stretch. Of a stretch that made none, its start stands for its
+    first and last step; after a suspension, the gap begins with the next attempt's start."""
 
 
-def time_spent(status: QLoRAJobStatus) -> dict[int, Spent]:
-    """What is known of each attempt, by its number."""
+@dataclass(frozen=True)
+class _Part:
+    """What is known of a stretch. Times as in the status."""
+
+    stretch: Stretch
+    start: str
+    first: str | None
+    last: str | None = None
+    from_step: int | None = None
+    to_step: int | None = None
+    reason: str | None = None
+    lost_steps: int | None = None
+    is_over: bool = False
+
+
+def time_spent(status: QLoRAJobStatus) -> dict[Stretch, Spent]:
+    """What is known of each stretch."""
     attempts = status.attempts
-    if attempts and attempts[-1].completion_time is None and attempts[-1].first_step_time and status.progress:
+    if attempts and attempts[-1].completion_time is None and status.progress:
         so_far = {"to_step": status.progress.step, "last_step_time": status.progress.last_step_time}
         attempts = [*attempts[:-1], attempts[-1].model_copy(update=so_far)]
-    return {attempt.number: _spent(attempt, after) for attempt, after in zip_longest(attempts, attempts[1:])}
+    parts = [part for attempt in attempts for part in _parts(attempt)]
+    spent = {part.stretch: _spent(part, after) for part, after in zip_longest(parts, parts[1:])}
+    if parts and attempts[0].number == 1 and parts[0].stretch[1] == 0:
+        first = parts[0]
+        spent[first.stretch] = replace(spent[first.stretch], startup=_seconds(first.start, first.first))
+    return spent
 
 
 def goodput(spent: Iterable[Spent]) -> float | None:
@@ -53,28 +76,51 @@ def goodput(spent: Iterable[Spent]) -> float | None:
     return (trained - sum(part.repeated for part in known)) / elapsed if elapsed > 0 else None
 
 
-def _spent(attempt: Attempt, after: Attempt | None) -> Spent:
-    trained = _seconds(attempt.first_step_time, attempt.last_step_time)
-    return Spent(
-        reason=attempt.reason,
-        startup=_seconds(attempt.start_time, attempt.first_step_time) if attempt.number == 1 else 0.0,
-        trained=trained,
-        repeated=min(trained, (attempt.lost_steps or 0) * _step_seconds(attempt, trained)),
-        down=0.0 if after is None else _down(attempt, after),
+def _parts(attempt: Attempt) -> list[_Part]:
+    """The stretches of an attempt, without the first if its end is not recorded any more."""
+    restarts = [restart for restart in attempt.restarts_in_place or [] if restart.last_step_time is not None]
+    cuts: list[RestartInPlace | None] = [None, *restarts, None]
+    parts = [_part(attempt, begin, end) for begin, end in pairwise(cuts)]
+    return parts[1:] if restarts and restarts[0].number > 1 else parts
+
+
+def _part(attempt: Attempt, begin: RestartInPlace | None, end: RestartInPlace | None) -> _Part:
+    begun = begin or attempt
+    ended = end or attempt
+    return _Part(
+        stretch=(attempt.start_time, begin.number if begin else 0),
+        start=(begin.last_step_time if begin else None) or attempt.start_time,
+        first=begun.first_step_time,
+        last=ended.last_step_time if begun.first_step_time else None,
+        from_step=begun.from_step,
+        to_step=ended.to_step,
+        reason=ended.reason,
+        lost_steps=ended.lost_steps,
+        is_over=end is not None or attempt.completion_time is not None,
     )
 
 
-def _step_seconds(attempt: Attempt, trained: float) -> float:
+def _spent(part: _Part, after: _Part | None) -> Spent:
+    trained = _seconds(part.first, part.last)
+    return Spent(
+        reason=part.reason,
+        trained=trained,
+        repeated=min(trained, (part.lost_steps or 0) * _step_seconds(part, trained)),
+        down=0.0 if after is None else _down(part, after),
+    )
+
+
+def _step_seconds(part: _Part, trained: float) -> float:
     """Mean time of a step, known from the second on."""
-    steps = (attempt.to_step or 0) - (attempt.from_step or 0) - 1
+    steps = (part.to_step or 0) - (part.from_step or 0) - 1
     return trained / steps if steps > 0 else 0.0
 
 
-def _down(attempt: Attempt, after: Attempt) -> float:
-    begin = after.start_time if attempt.reason == SUSPENDED else attempt.last_step_time or attempt.start_time
-    if after.first_step_time is not None:
-        return _seconds(begin, after.first_step_time)
-    return _seconds(begin, after.start_time) if after.completion_time is not None else 0.0
+def _down(part: _Part, after: _Part) -> float:
+    begin = after.start if part.reason == SUSPENDED else part.last or part.start
+    if after.first is not None:
+        return _seconds(begin, after.first)
+    return _seconds(begin, after.start) if after.is_over else 0.0
 
 
 def _seconds(begin: str | None, end: str | None) -> float:

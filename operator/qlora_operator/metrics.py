@@ -22,7 +22,9 @@ RECONCILE_SECONDS = Histogram(
 RECONCILE_ERRORS = Counter("qlora_operator_reconcile_errors", "Looks at a job that ended in an error.")
 PROGRESS_POLLS = Counter("qlora_operator_progress_polls", "Questions to pods about their progress.", ["result"])
 JOBS_FINISHED = Counter("qlora_operator_jobs_finished", "Jobs that ended.", ["phase", "reason"])
-RESTARTS = Counter("qlora_operator_restarts", "Attempts that ended and were followed by another.", ["reason"])
+RESTARTS = Counter(
+    "qlora_operator_restarts", "Restarts of jobs: a new attempt, or in place within one.", ["kind", "reason"]
+)
 LOST_STEPS = Counter("qlora_operator_lost_steps", "Optimizer steps that had to be done again.", ["reason"])
 LOST_SECONDS = Counter(
     "qlora_operator_lost_seconds",

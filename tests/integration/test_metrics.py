@@ -60,7 +60,7 @@ def test_jobs_are_counted_by_phase_and_by_their_end(operator: Operator, driver: 
 
 
 def test_a_restart_and_what_it_cost_are_counted_under_its_reason(operator: Operator, driver: JobDriver) -> None:
-    restarts = 'qlora_operator_restarts_total{reason="TrainerFailed"}'
+    restarts = 'qlora_operator_restarts_total{kind="attempt",reason="TrainerFailed"}'
     down = 'qlora_operator_lost_seconds_total{kind="down",reason="TrainerFailed"}'
     steps = 'qlora_operator_lost_steps_total{reason="TrainerFailed"}'
     before = operator.metrics()

@@ -21,7 +21,8 @@ def restarts_in_place(observation: Observation, words: report.Termination | None
     progress = observation.progress
     known = {restart.number: restart for restart in _recorded(observation)}
     recorded = max(known, default=0)
-    known |= {restart.number: _record(observation, restart) for restart in (progress.restarts if progress else [])}
+    told = progress.restarts if progress else []
+    known |= {restart.number: _record(observation, restart, known.get(restart.number)) for restart in told}
     counted = (words.restarts or 0) if words is not None else 0
     limit = observation.spec.run_policy.max_restarts if observation.spec is not None else 0
     last = min(max([counted, *known]), max(limit, recorded))
@@ -42,7 +43,8 @@ def _count(restarts: list[RestartInPlace]) -> int:
     return restarts[-1].number if restarts else 0
 
 
-def _record(observation: Observation, told: report.Restart) -> RestartInPlace:
+def _record(observation: Observation, told: report.Restart, known: RestartInPlace | None) -> RestartInPlace:
+    """What pod 0 tells of a restart, with the times of the steps around it by the operator's own clock."""
     lost = None if told.from_step is None or told.to_step is None else max(0, told.to_step - told.from_step)
     pods = {pod.completion_index: pod.metadata.name for pod in observation.pods}
     return RestartInPlace(
@@ -54,4 +56,20 @@ def _record(observation: Observation, told: report.Restart) -> RestartInPlace:
         to_step=told.to_step,
         from_step=told.from_step,
         lost_steps=lost,
+        last_step_time=known.last_step_time if known is not None else _last_step_time(observation),
+        first_step_time=(known and known.first_step_time) or _now(observation, told),
     )
+
+
+def _last_step_time(observation: Observation) -> str | None:
+    """When the last step of the attempt was seen; a restart before the first step has none."""
+    record, progress = observation.record, observation.status.progress
+    return progress.last_step_time if record is not None and record.first_step_time and progress is not None else None
+
+
+def _now(observation: Observation, told: report.Restart) -> str | None:
+    """The time, if a step was done since that restart, which is the newest."""
+    progress = observation.progress
+    if progress is None or progress.restarts[-1] is not told or told.from_step is None:
+        return None
+    return timestamp(observation.now) if progress.step > told.from_step else None

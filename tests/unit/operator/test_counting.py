@@ -58,8 +58,8 @@ def test_a_restart_is_counted_under_its_reason_when_the_next_attempt_begins() ->
         status("Starting", first, second, restarts=1),
         status("Running", first, second, restarts=1),
     )
-    assert counted.added("restarts", reason="NodeLost") == 1
-    assert counted.added("restarts", reason="Other") == 0
+    assert counted.added("restarts", kind="attempt", reason="NodeLost") == 1
+    assert counted.added("restarts", kind="attempt", reason="Other") == 0
 
 
 def test_going_on_after_a_pause_is_no_restart() -> None:
@@ -68,7 +68,7 @@ def test_going_on_after_a_pause_is_no_restart() -> None:
         status("Suspended", first, restarts=0),
         status("Restarting", first, {"number": 2, "startTime": at(70)}, restarts=0),
     )
-    assert [counted.added("restarts", reason=reason) for reason in ("Suspended", "Other")] == [0, 0]
+    assert [counted.added("restarts", kind="attempt", reason=reason) for reason in ("Suspended", "Other")] == [0, 0]
 
 
 def test_the_end_of_a_job_is_counted_once_with_its_reason() -> None:
@@ -107,6 +107,40 @@ def test_lost_steps_and_seconds_are_counted_once_with_the_reason_of_the_failure(
     assert counted.added("lost_seconds", kind="repeated", reason="Stalled") == 20
 
 
+def test_a_restart_in_place_is_counted_with_its_reason_and_its_cost() -> None:
+    attempt = {"number": 1, "startTime": START, "fromStep": 0, "firstStepTime": at(20)}
+    told = {"number": 1, "reason": "TrainerFailed", "toStep": 4, "lastStepTime": at(50)}
+    resumed = {**told, "fromStep": 2, "lostSteps": 2}
+    again = {**resumed, "firstStepTime": at(62)}
+
+    def running(step: int, time: int, restarts: int, *in_place: dict[str, Any]) -> QLoRAJobStatus:
+        progress = {"step": step, "of": 9, "position": f"{step}/9", "lastStepTime": at(time)}
+        record = {**attempt, "restartsInPlace": list(in_place)}
+        return status("Running", record, progress=progress, restarts=restarts)
+
+    counted = Counted(
+        running(4, 50, 0),
+        running(4, 50, 1, told),
+        running(2, 55, 1, resumed),
+        running(3, 62, 1, again),
+        running(5, 82, 1, again),
+    )
+    assert counted.added("restarts", kind="in_place", reason="TrainerFailed") == 1
+    assert counted.added("restarts", kind="attempt", reason="Other") == 0
+    assert counted.added("lost_steps", reason="TrainerFailed") == 2
+    assert counted.added("lost_seconds", kind="down", reason="TrainerFailed") == 12
+    assert counted.added("lost_seconds", kind="repeated", reason="TrainerFailed") == 20
+    assert counted.added("trained_seconds") == 20
+
+
+def test_restarts_in_place_that_nobody_told_of_are_counted_without_a_reason() -> None:
+    running = {"number": 1, "startTime": START}
+    over = ended(1, "PodLost", restartsInPlace=[{"number": 1}, {"number": 2}])
+    counted = Counted(status("Running", running, restarts=0), status("Restarting", over, restarts=2))
+    assert counted.added("restarts", kind="in_place", reason="Other") == 2
+    assert counted.added("restarts", kind="attempt", reason="PodLost") == 0
+
+
 def test_records_that_are_dropped_for_their_age_take_nothing_back() -> None:
     old = ended(1, "NodeLost", firstStepTime=at(20), lastStepTime=at(50), fromStep=0, toStep=4, lostSteps=1)
     new = {"number": 2, "startTime": at(70), "firstStepTime": at(80)}
@@ -120,15 +154,19 @@ def test_a_word_that_a_pod_made_up_makes_no_series_of_its_own() -> None:
         status("Restarting", first, restarts=0),
         status("Restarting", first, {"number": 2, "startTime": at(70)}, restarts=1),
     )
-    assert counted.added("restarts", reason="Other") == 1
-    assert REGISTRY.get_sample_value("qlora_operator_restarts_total", {"reason": "AnyWordAtAll"}) is None
+    assert counted.added("restarts", kind="attempt", reason="Other") == 1
+    assert (
+        REGISTRY.get_sample_value("qlora_operator_restarts_total", {"kind": "attempt", "reason": "AnyWordAtAll"})
+        is None
+    )
 
 
 def test_every_reason_begins_at_zero_so_that_its_first_failure_is_seen() -> None:
     begin_at_zero()
     for reason in Reason:
         for metric, labels in (
-            ("restarts", {}),
+            ("restarts", {"kind": "attempt"}),
+            ("restarts", {"kind": "in_place"}),
             ("jobs_finished", {"phase": "Failed"}),
             ("lost_seconds", {"kind": "down"}),
         ):

@@ -87,6 +87,55 @@ def test_the_figures_of_the_last_attempt_are_not_taken_for_those_of_the_next() -
     assert known[0].down == 0, "not counted before it is over"
 
 
+def restart(number: int, last: int | None, first: int | None = None, **fields: Any) -> dict[str, Any]:
+    return {"number": number, "reason": "Stalled", "lastStepTime": at(last), "firstStepTime": at(first), **fields}
+
+
+def test_a_restart_in_place_cuts_an_attempt_in_two() -> None:
+    in_place = [restart(1, 60, 75, toStep=5, fromStep=3, lostSteps=2)]
+    known = spent(
+        attempt(1, 0, 120, "NodeLost", 20, 115, fromStep=0, toStep=8, lostSteps=1) | {"restartsInPlace": in_place},
+        attempt(2, 130, 200, "Succeeded", first=150, last=190, fromStep=7, toStep=12),
+    )
+    assert known == [
+        Spent("Stalled", startup=20, trained=40, repeated=20, down=15),
+        Spent("NodeLost", trained=40, repeated=10, down=35),
+        Spent("Succeeded", trained=40),
+    ]
+
+
+def test_ranks_that_made_no_step_after_their_restart_are_charged_for_the_whole_gap() -> None:
+    in_place = [restart(1, 60, toStep=5)]
+    known = spent(
+        attempt(1, 0, 90, "PodLost", 20, 80, fromStep=0, toStep=5) | {"restartsInPlace": in_place},
+        attempt(2, 95, first=110, fromStep=3),
+    )
+    assert [(part.reason, part.trained, part.down) for part in known[:2]] == [("Stalled", 40, 0), ("PodLost", 0, 50)]
+
+
+def test_a_restart_before_the_first_step_belongs_to_the_start() -> None:
+    in_place = [restart(1, None, 40, fromStep=0)]
+    (known,) = spent(attempt(1, 0, 90, "Succeeded", 40, 80, fromStep=0, toStep=5) | {"restartsInPlace": in_place})
+    assert known == Spent("Succeeded", startup=40, trained=40)
+
+
+def test_what_lies_before_the_oldest_restart_that_is_recorded_is_not_counted_again() -> None:
+    in_place = [restart(7, 60, 75, toStep=5, fromStep=3), restart(8, 80, toStep=6)]
+    record = attempt(1, 0, None, None, 20, fromStep=0) | {"restartsInPlace": in_place}
+    assert [part.trained for part in spent(record)] == [5, 0]
+
+
+def test_an_attempt_that_a_queue_has_interrupted_keeps_its_number_and_is_told_apart_by_its_start() -> None:
+    known = spent(
+        attempt(1, 0, 60, "Suspended", first=20, last=50, fromStep=0, toStep=4),
+        attempt(1, 1000, 1100, "Succeeded", first=1040, last=1090, fromStep=4, toStep=9),
+    )
+    assert known == [
+        Spent("Suspended", startup=20, trained=30, down=40),
+        Spent("Succeeded", trained=50),
+    ]
+
+
 def test_a_pause_that_was_asked_for_is_not_lost_but_starting_again_is() -> None:
     known = spent(
         attempt(1, 0, 60, "Suspended", first=20, last=50, fromStep=0, toStep=4, lostSteps=0),

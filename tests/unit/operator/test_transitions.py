@@ -203,3 +203,22 @@ def test_an_operator_that_began_anew_knows_the_last_step_from_the_status(life: L
     life.look(job="Failed")
     (record,) = life.status["attempts"]
     assert (record["reason"], record["toStep"], record["lastStepTime"][11:16]) == ("PodLost", 9, "00:03")
+
+
+def test_the_steps_around_a_restart_in_place_are_dated_by_the_operators_clock(life: Life) -> None:
+    told = {"number": 1, "time": 0.0, "reason": "TrainerFailed", "to_step": 9}
+
+    def restarted(step: int, **fields: Any) -> Heard:
+        figures = heard(step).progress
+        return Heard(figures.model_copy(update={"restarts": [report.Restart(**told, **fields)]}), silence=0)
+
+    life.look()
+    life.look(*life.pods(), heard=heard(9))
+    life.look(*life.pods(), heard=restarted(9))
+    life.look(*life.pods(), heard=restarted(6, from_step=6))
+    (record,) = life.status["attempts"][0]["restartsInPlace"]
+    assert (record["lastStepTime"][11:16], record.get("firstStepTime")) == ("00:02", None)
+    life.look(*life.pods(), heard=restarted(7, from_step=6))
+    life.look(*life.pods(), heard=restarted(8, from_step=6))
+    (record,) = life.status["attempts"][0]["restartsInPlace"]
+    assert (record["lastStepTime"][11:16], record["firstStepTime"][11:16], record["lostSteps"]) == ("00:02", "00:05", 3)
