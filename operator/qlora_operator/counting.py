@@ -6,7 +6,7 @@ from qlora_api.reasons import Reason
 from qlora_api.status import Attempt, Phase, QLoRAJobStatus, RestartInPlace
 from qlora_operator.goodput import Spent, Stretch, time_spent
 from qlora_operator.metrics import JOBS_FINISHED, LOST_SECONDS, LOST_STEPS, RESTARTS, TRAINED_SECONDS
-from qlora_operator.plan.budget import SUSPENDED
+from qlora_operator.plan.budget import PAUSES
 
 ATTEMPT, IN_PLACE = "attempt", "in_place"
 """Kinds of restart: with new pods, or of the ranks alone."""
@@ -15,7 +15,7 @@ STARTUP = "Startup"
 OTHER = "Other"
 """Any reason that this operator does not know: pods choose theirs, and each would be a series for ever."""
 REASONS = (*Reason, OTHER)
-LABELS = frozenset({*REASONS, SUSPENDED, Phase.SUCCEEDED})
+LABELS = frozenset({*REASONS, *PAUSES, Phase.SUCCEEDED})
 
 
 def begin_at_zero() -> None:
@@ -26,7 +26,7 @@ def begin_at_zero() -> None:
         JOBS_FINISHED.labels(phase=Phase.FAILED, reason=reason)
         for kind in (ATTEMPT, IN_PLACE):
             RESTARTS.labels(kind=kind, reason=reason)
-    for reason in (*REASONS, SUSPENDED):
+    for reason in (*REASONS, *PAUSES):
         LOST_STEPS.labels(reason=reason)
         for kind in ("down", "repeated"):
             LOST_SECONDS.labels(kind=kind, reason=reason)

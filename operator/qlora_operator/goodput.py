@@ -4,8 +4,9 @@
       Startup    │    trained     │     down, for the reason of the fault  │    trained
 
 All is read off the status, so an operator that was started anew goes on counting where the last one stopped. A time is
-counted once its end is known. What follows the last attempt is not counted, nor is the time in which a job was
-suspended. Times are the operator's own, and as exact as it looks at a job: `progress.interval`.
+counted once its end is known. What follows the last attempt is not counted, nor is a pause: the time in which a job was
+suspended, or waited after its queue had taken its place back. Times are the operator's own, and as exact as it looks at
+a job: `progress.interval`.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from dataclasses import dataclass, replace
 from itertools import pairwise, zip_longest
 
 from qlora_api.status import Attempt, QLoRAJobStatus, RestartInPlace
-from qlora_operator.plan.budget import SUSPENDED
+from qlora_operator.plan.budget import PAUSES
 from qlora_operator.plan.types import parse_timestamp
 
 Stretch = tuple[str, int]
@@ -36,7 +37,7 @@ class Spent:
     """Time of the steps that had to be done again afterwards."""
     down: float = 0.0
     """From the last step to the first step of the next stretch. Of a stretch that made none, its start stands for its
-    first and last step; after a suspension, the gap begins with the next attempt's start."""
+    first and last step; after a pause, the gap begins with the next attempt's start."""
 
 
 @dataclass(frozen=True)
@@ -117,7 +118,7 @@ def _step_seconds(part: _Part, trained: float) -> float:
 
 
 def _down(part: _Part, after: _Part) -> float:
-    begin = after.start if part.reason == SUSPENDED else part.last or part.start
+    begin = after.start if part.reason in PAUSES else part.last or part.start
     if after.first is not None:
         return _seconds(begin, after.first)
     return _seconds(begin, after.start) if after.is_over else 0.0

@@ -5,6 +5,7 @@ from __future__ import annotations
 from itertools import pairwise
 from typing import Any
 
+import pytest
 from prometheus_client import REGISTRY
 
 from qlora_api.reasons import Reason
@@ -62,13 +63,14 @@ def test_a_restart_is_counted_under_its_reason_when_the_next_attempt_begins() ->
     assert counted.added("restarts", kind="attempt", reason="Other") == 0
 
 
-def test_going_on_after_a_pause_is_no_restart() -> None:
-    first = ended(1, "Suspended")
+@pytest.mark.parametrize("pause", ["Suspended", "Requeued"])
+def test_going_on_after_a_pause_is_no_restart(pause: str) -> None:
+    first = ended(1, pause)
     counted = Counted(
         status("Suspended", first, restarts=0),
         status("Restarting", first, {"number": 2, "startTime": at(70)}, restarts=0),
     )
-    assert [counted.added("restarts", kind="attempt", reason=reason) for reason in ("Suspended", "Other")] == [0, 0]
+    assert [counted.added("restarts", kind="attempt", reason=reason) for reason in (pause, "Other")] == [0, 0]
 
 
 def test_the_end_of_a_job_is_counted_once_with_its_reason() -> None:

@@ -127,11 +127,11 @@ def test_what_lies_before_the_oldest_restart_that_is_recorded_is_not_counted_aga
 
 def test_an_attempt_that_a_queue_has_interrupted_keeps_its_number_and_is_told_apart_by_its_start() -> None:
     known = spent(
-        attempt(1, 0, 60, "Suspended", first=20, last=50, fromStep=0, toStep=4),
+        attempt(1, 0, 60, "Requeued", first=20, last=50, fromStep=0, toStep=4),
         attempt(1, 1000, 1100, "Succeeded", first=1040, last=1090, fromStep=4, toStep=9),
     )
     assert known == [
-        Spent("Suspended", startup=20, trained=30, down=40),
+        Spent("Requeued", startup=20, trained=30, down=40),
         Spent("Succeeded", trained=50),
     ]
 
