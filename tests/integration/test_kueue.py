@@ -14,7 +14,7 @@ from qlora_api import names
 from qlora_operator.views import JOB, WORKLOAD
 from support.audit import read_audit_log
 from support.control_plane import OPERATOR, ControlPlane
-from support.jobs import JobDriver
+from support.jobs import MERGE_PATCH, JobDriver
 from support.kubectl import ROOT
 from support.kueue import Kueue
 from support.operator_process import Operator
@@ -186,15 +186,13 @@ def test_an_operator_that_was_away_understands_what_kueue_did_meanwhile(
     operator: Operator, driver: JobDriver, queue: str
 ) -> None:
     run(driver, "job", priorityClass="low")
-    operator.stop()
-    set_stop_policy(driver, "HoldAndDrain")
-    wait_until("no pods", lambda: driver.pods("job") == [], timeout=PATIENCE)
-    operator.start()
+    with operator.away():
+        set_stop_policy(driver, "HoldAndDrain")
+        wait_until("no pods", lambda: driver.pods("job") == [], timeout=PATIENCE)
     assert driver.wait_for_phase("job", "Queued")["attempts"][0]["reason"] == "Requeued"
-    operator.stop()
-    set_stop_policy(driver, "None")
-    driver.wait_for_pods("job", 2)
-    operator.start()
+    with operator.away():
+        set_stop_policy(driver, "None")
+        driver.wait_for_pods("job", 2)
     status = driver.wait_for_phase("job", "Running")
     assert ([record["number"] for record in status["attempts"]], status["restarts"]) == ([1, 1], 0)
 
@@ -208,15 +206,14 @@ def test_pods_that_stop_before_the_job_controller_comes_to_them_cost_the_place_b
     of the two the Job controller sees first is a race, so its verdict is written here, as it was seen to write it.
     """
     run(driver, "job", runPolicy={"maxRestarts": 0, "maxDisruptions": 0})
-    operator.stop()
-    with control_plane.frozen("kube-controller-manager"):
+    with operator.away(), control_plane.frozen("kube-controller-manager"):
         set_stop_policy(driver, "HoldAndDrain")
         wait_until("suspended Job", lambda: driver.get(JOB, "job-1")["spec"]["suspend"], timeout=PATIENCE)
         for pod in driver.pods("job"):
             driver.end_pod(pod, exit_code=143, message=STOPPED)
         verdict = {"type": "FailureTarget", "status": "True", "reason": "BackoffLimitExceeded", "message": "limit"}
-        driver.set_status(JOB, "job-1", {"conditions": [verdict], "failed": 2, "active": 0, "ready": 0})
-    operator.start()
+        status = {"conditions": [verdict], "failed": 2, "active": 0, "ready": 0}
+        driver.patch_status(JOB, "job-1", status, MERGE_PATCH)
     wait_until("Job 2 alone", lambda: [job["metadata"]["name"] for job in driver.objects(JOB)] == ["job-2"])
     assert driver.wait_for_phase("job", "Queued")["attempts"][-1]["number"] == 2
     set_stop_policy(driver, "None")

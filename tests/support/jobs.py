@@ -55,9 +55,6 @@ class JobDriver:
     def patch_status(self, kind: Kind, name: str, status: Body, content_type: str) -> None:
         self._patch(kind, name, {"status": status}, content_type, part="/status")
 
-    def set_status(self, kind: Kind, name: str, status: Body) -> None:
-        self._patch_status(kind, name, status, MERGE_PATCH)
-
     def status(self, name: str) -> Body:
         status: Body = self.get(QLORA_JOB, name).get("status", {})
         return status

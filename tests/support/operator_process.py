@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import sys
 import urllib.request
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 from prometheus_client.parser import text_string_to_metric_families
@@ -49,6 +50,15 @@ class Operator:
             text = answer.read().decode()
         samples = [sample for family in text_string_to_metric_families(text) for sample in family.samples]
         return {_name(sample.name, sample.labels): sample.value for sample in samples}
+
+    @contextmanager
+    def away(self) -> Iterator[None]:
+        """It does not run meanwhile, and runs again afterwards, whatever happens."""
+        self.stop()
+        try:
+            yield
+        finally:
+            self.start()
 
     @property
     def pid(self) -> int:
