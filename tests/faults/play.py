@@ -112,7 +112,7 @@ class Play(JobDriver):
             "containerStatuses": [{**container, "ready": False, "state": {"terminated": terminated}}],
             "conditions": [{"type": "DisruptionTarget", "status": "True", "reason": "TerminationByKubelet"}],
         }
-        self._patch_status(POD, pod["metadata"]["name"], status, MERGE_PATCH)
+        self.patch_status(POD, pod["metadata"]["name"], status, MERGE_PATCH)
 
     def events(self) -> list[str]:
         """Type and reason of each Event about the job."""

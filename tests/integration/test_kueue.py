@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -171,6 +172,7 @@ def test_preemption_interrupts_a_job_which_later_goes_on_in_the_same_batch_job(d
 
 def test_a_preempted_job_keeps_its_place_in_the_queue(driver: JobDriver, queue: str) -> None:
     run(driver, "early", priorityClass="low")
+    time.sleep(1.1)  # a place is a time of creation, which has whole seconds
     driver.apply(queued("late", priorityClass="low"))
     driver.wait_for_phase("late", "Queued")
     run(driver, "high", priorityClass="high")
