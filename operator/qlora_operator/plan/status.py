@@ -219,7 +219,8 @@ def notes_of_transition(before: QLoRAJobStatus, after: QLoRAJobStatus) -> tuple[
         if after.phase == Phase.RESTARTING and before.phase == Phase.SUSPENDED:
             notes.append(EventNote("Normal", RESUMED, RESUME_MESSAGE))
         elif after.phase == Phase.RESTARTING:
-            notes.append(EventNote("Warning", running.reason, f"restarting: {running.message}"))
+            kind = "Normal" if running.reason == REQUEUED else "Warning"
+            notes.append(EventNote(kind, running.reason, f"restarting: {running.message}"))
         if after.phase in PAUSES:
             notes.append(EventNote("Normal", running.reason, running.message))
     return tuple(notes)

@@ -73,6 +73,25 @@ def test_going_on_after_a_pause_is_no_restart(pause: str) -> None:
     assert [counted.added("restarts", kind="attempt", reason=reason) for reason in (pause, "Other")] == [0, 0]
 
 
+def test_a_preempted_job_counts_no_restart_but_its_start_and_the_steps_of_each_of_its_records() -> None:
+    times = {"firstStepTime": at(20), "lastStepTime": at(50), "fromStep": 0, "toStep": 4}
+    first = ended(1, "Requeued", **times)
+    known = {**first, "lostSteps": 0}
+    second = {"number": 1, "startTime": at(1000)}
+    resumed = {**second, "firstStepTime": at(1030), "fromStep": 4}
+    again = {**resumed, "completionTime": at(1100), "reason": "Requeued", "toStep": 9}
+    counted = Counted(
+        status("Queued", first, restarts=0),
+        status("Starting", first, second, restarts=0),
+        status("Running", known, resumed, restarts=0),
+        status("Queued", known, again, restarts=0),
+        status("Running", known, {**again, "lostSteps": 2}, {"number": 1, "startTime": at(2000)}, restarts=0),
+    )
+    assert counted.added("restarts", kind="attempt", reason="Requeued") == 0
+    assert counted.added("lost_seconds", kind="down", reason="Requeued") == 30
+    assert counted.added("lost_steps", reason="Requeued") == 2
+
+
 def test_the_end_of_a_job_is_counted_once_with_its_reason() -> None:
     condition = {"status": "True", "lastTransitionTime": START}
     failed = [{"type": "Failed", "reason": "DatasetInvalid", **condition}]

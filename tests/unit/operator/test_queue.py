@@ -268,6 +268,7 @@ def queued_batch_job_failed() -> Body:
 def test_a_job_moves_to_another_queue_with_a_new_batch_job() -> None:
     made = plan(status("Queued", attempt()), queued_batch_job(), queueName="team-b")
     assert (made.status.phase, made.status.attempts[-1].reason) == ("Restarting", "Requeued")
+    assert [(note.type, note.reason) for note in made.events] == [("Normal", "Requeued")]
     after = plan(made.status.to_json(), queued_batch_job(), queueName="team-b")
     assert after.decision is not None
     assert [job.metadata.name for job in after.decision.delete_jobs] == ["job-1"]
