@@ -41,7 +41,7 @@ class History:
     def __init__(self, cluster: Cluster) -> None:
         self._cluster = cluster
         self._lock = threading.Lock()
-        self._now: dict[tuple[str, str], dict[str, Body]] = defaultdict(dict)
+        self._now: dict[tuple[str, str, str], dict[str, Body]] = defaultdict(dict)
         self._changes: dict[tuple[str, str], list[Change]] = defaultdict(list)
         self.ended: list[str] = []
         """Watches that broke off: from then on the history has holes."""
@@ -52,15 +52,10 @@ class History:
             version = listed["metadata"]["resourceVersion"]
             threading.Thread(target=self._follow, args=(kind, version), daemon=True).start()
 
-    def get(self, kind: Kind, namespace: str, name: str) -> Body | None:
+    def objects(self, kind: Kind, namespace: str, job: str) -> dict[str, Body]:
+        """By name: the QLoRAJob itself, or what carries its label."""
         with self._lock:
-            return self._now[kind.name, namespace].get(name)
-
-    def objects(self, kind: Kind, namespace: str, job: str) -> list[Body]:
-        """What carries the label of a QLoRAJob."""
-        with self._lock:
-            bodies = list(self._now[kind.name, namespace].values())
-        return [body for body in bodies if body["metadata"].get("labels", {}).get(names.LABEL_JOB) == job]
+            return dict(self._now[kind.name, namespace, job])
 
     def of(self, namespace: str, job: str) -> list[Change]:
         """All changes of a QLoRAJob and its children, in their order."""
@@ -89,9 +84,9 @@ class History:
                 Change(kind.name, event["type"], int(metadata["resourceVersion"]), body)
             )
             if event["type"] == "DELETED":
-                self._now[kind.name, namespace].pop(name, None)
+                self._now[kind.name, namespace, job].pop(name, None)
             else:
-                self._now[kind.name, namespace][name] = body
+                self._now[kind.name, namespace, job][name] = body
 
 
 def _query(kind: Kind) -> str:

@@ -25,9 +25,9 @@ from support.operator_process import Operator
 from support.processes import wait_until
 
 CALM = 0.5
-"""Seconds without a write after which a run whose end is as expected counts as settled."""
-CALM_OF_REFERENCE = 3.0
-"""The same for a run that says what is expected."""
+"""Seconds without a write after which a run has ended that has come to the state of the undisturbed one."""
+LONG_CALM = 4.0
+"""The same for a run whose fault may still come, or that says itself what is to be expected."""
 _jobs = itertools.count(1)
 
 
@@ -65,7 +65,7 @@ class Outcome:
     events: list[str] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
     was_disturbed: bool = False
-    settled_at: float = 0.0
+    ended_at: float = 0.0
     """Seconds of the monotonic clock."""
 
     def __str__(self) -> str:
@@ -84,7 +84,8 @@ class Lane(Operator):
         self.proxy = FaultProxy(plane.url, plane.folder, OPERATOR, kill=self.kill)
         self.kubeconfig = folder / "kubeconfig"
         self._stopping = threading.Event()
-        self._kills = self._ends = 0
+        self._killed: set[int] = set()
+        self._deaths: list[str] = []
 
     def begin(self) -> None:
         """Makes the namespace and starts the operator in it."""
@@ -104,11 +105,12 @@ class Lane(Operator):
     def _keep_running(self) -> None:
         while not self._stopping.is_set():
             self.process = self._spawn(f"--namespace={self.namespace}", "--resync-interval=5")
-            self.process.wait()
-            self._ends += 1
+            code = self.process.wait()
+            if self.process.pid not in self._killed:
+                self._deaths.append(f"the operator ended by itself with {code}:\n{self.process.tail()}")
 
     def kill(self) -> None:
-        self._kills += 1
+        self._killed.add(self.pid)
         super().kill()
 
     def stop(self) -> None:
@@ -121,14 +123,14 @@ class Lane(Operator):
         """Plays a case to its end; without an expectation, it says what is to be expected."""
         play = Play(self._plane, self._history, self.namespace, f"c{next(_jobs)}")
         outcome = Outcome(case, self.namespace, play.job)
-        self.proxy.arm(case.write_fault, case.read_fault)
-        deaths = self._ends - self._kills
+        self.proxy.arm(play.job, case.write_fault, case.read_fault)
+        self._deaths = []
         try:
             WORKLOADS[case.workload](play)
-            self._settle(play, expected)
+            self._settle(play, expected, awaits_fault=case.write_fault is not None)
         except (AssertionError, OSError) as error:
             outcome.problems.append(str(error))
-        outcome.settled_at = time.monotonic()
+        outcome.ended_at = time.monotonic()
         outcome.writes = self.proxy.writes
         outcome.state, outcome.events = end_state(play), play.events()
         outcome.problems += violations(self._history.of(self.namespace, play.job))
@@ -136,18 +138,18 @@ class Lane(Operator):
         outcome.was_disturbed = self.proxy.fired
         if case.write_fault is not None and not self.proxy.fired:
             outcome.problems.append("the fault did not happen: there was no such write")
-        if self._ends - self._kills != deaths:
-            outcome.problems.append(f"the operator ended by itself:\n{self.process and self.process.tail()}")
+        outcome.problems += self._deaths
         return outcome
 
-    def _settle(self, play: Play, expected: Expectation | None) -> None:
+    def _settle(self, play: Play, expected: Expectation | None, *, awaits_fault: bool) -> None:
         self.wait_until_watching()
-        calm = CALM if expected else CALM_OF_REFERENCE
         began = time.monotonic()
 
         def settled() -> bool:
-            last = max([began, *(write.at for write in self.proxy.writes)])
-            return time.monotonic() - last > calm and (expected is None or end_state(play) == expected.state)
+            writes = self.proxy.writes
+            calm = time.monotonic() - max([began, *(write.at for write in writes)])
+            enough = LONG_CALM if expected is None or (awaits_fault and not self.proxy.fired) else CALM
+            return calm > enough and (expected is None or end_state(play) == expected.state)
 
         try:
             wait_until("the state of the undisturbed run, and calm", settled, timeout=PATIENCE)

@@ -33,13 +33,13 @@ class Play(JobDriver):
         self.job = job
 
     def get(self, kind: Kind, name: str) -> Body:
-        body = self._history.get(kind, self.namespace, name)
-        if body is None:
+        found = self._history.objects(kind, self.namespace, self.job)
+        if name not in found:
             raise NotFoundError(f"{kind.name} {name}")
-        return body
+        return found[name]
 
     def objects(self, kind: Kind, selector: str = "") -> list[Body]:
-        return self._history.objects(kind, self.namespace, self.job)
+        return list(self._history.objects(kind, self.namespace, self.job).values())
 
     def create(self, **spec: Any) -> None:
         node = {"accelerator": "cpu", "nodeSelector": {LANE: self.namespace}}
@@ -77,16 +77,13 @@ class Play(JobDriver):
 
     def wait_until_gone(self) -> None:
         """Neither the job nor a child is left."""
-        wait_until("nothing is left", lambda: not self._exists() and not self.children(), timeout=PATIENCE)
+        wait_until("nothing is left", lambda: not self.objects(QLORA_JOB) and not self.children(), timeout=PATIENCE)
 
     def wait_until_without_pods(self) -> None:
         wait_until("no pod", lambda: not self.pods(self.job), timeout=PATIENCE)
 
     def wait_until_childless(self) -> None:
         wait_until("no child", lambda: not self.children(), timeout=PATIENCE)
-
-    def _exists(self) -> bool:
-        return self._history.get(QLORA_JOB, self.namespace, self.job) is not None
 
     def children(self) -> list[str]:
         """Kind and name of each child; of a pod, its attempt, index and phase."""

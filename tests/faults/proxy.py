@@ -65,6 +65,7 @@ class FaultProxy:
         self.fired = False
         """Whether the fault of this run has happened."""
         self._begin = 0
+        self._job = ""
         self._write_fault: tuple[int, WriteFault] | None = None
         self._read_fault: ReadFault | None = None
         self._watches: set[aiohttp.ClientResponse] = set()
@@ -74,8 +75,8 @@ class FaultProxy:
 
     @property
     def writes(self) -> list[Write]:
-        """The writes of this run."""
-        return self.log[self._begin :]
+        """The writes of this run: those about its job."""
+        return [write for write in self.log[self._begin :] if write.job == self._job]
 
     @property
     def watched(self) -> int:
@@ -91,9 +92,9 @@ class FaultProxy:
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join(10)
 
-    def arm(self, write_fault: tuple[int, WriteFault] | None = None, read_fault: ReadFault | None = None) -> None:
-        """Begins a run: the next write is number 0. Faults of reading hold from now on, for watches opened anew."""
-        self._run(self._arm(write_fault, read_fault))
+    def arm(self, job: str, write_fault: tuple[int, WriteFault] | None, read_fault: ReadFault | None) -> None:
+        """Begins a run: the next write about that QLoRAJob is number 0. Watches that are to be disturbed begin anew."""
+        self._run(self._arm(job, write_fault, read_fault))
 
     def _run(self, work: Coroutine[Any, Any, None]) -> None:
         asyncio.run_coroutine_threadsafe(work, self._loop).result(30)
@@ -113,7 +114,8 @@ class FaultProxy:
         await self._runner.cleanup()
         await self._session.close()
 
-    async def _arm(self, write_fault: tuple[int, WriteFault] | None, read_fault: ReadFault | None) -> None:
+    async def _arm(self, job: str, write_fault: tuple[int, WriteFault] | None, read_fault: ReadFault | None) -> None:
+        self._job = job
         self._begin = len(self.log)
         self.fired = False
         self._write_fault = write_fault
@@ -136,8 +138,9 @@ class FaultProxy:
         if "dryRun" in request.query:
             return await self._forward(request, body)
         number = len(self.writes)
-        self.log.append(Write(request.method, request.path, _job_of(request, body), time.monotonic()))
-        if self._write_fault is None or self._write_fault[0] != number:
+        job = _job_of(request, body)
+        self.log.append(Write(request.method, request.path, job, time.monotonic()))
+        if self._write_fault is None or job != self._job or self._write_fault[0] != number:
             return await self._forward(request, body)
         return await self._disturb(request, body, self._write_fault[1])
 

@@ -12,6 +12,8 @@ from faults.lane import Case, Expectation, Lane, Outcome
 
 WRITE_FAULTS = list(WriteFault)
 TRIES = 3
+SETTLING = 5.0
+"""Seconds after a run in which a last Event may still come."""
 
 
 class Sweep:
@@ -38,10 +40,12 @@ class Sweep:
             self._undisturbed[workload] = [self._submit(Case(workload), None) for _ in range(2)]
         for number, workload in enumerate(self._undisturbed):
             faults = [fault for name, fault in disturbances if name == workload]
-            reference = self.reference(workload)
+            reference = self.undisturbed(workload)[0]
+            writes = min(len(outcome.writes) for outcome in self.undisturbed(workload))
             for fault in faults:
-                cases = list(self._cases(workload, fault, len(reference.writes), shift=number))
-                expected = Expectation(reference.state, reference.events) if reference.state else None
+                cases = list(self._cases(workload, fault, writes, shift=number))
+                assert reference.state is not None
+                expected = Expectation(reference.state, reference.events)
                 self._disturbed[workload, fault] = [self._submit(case, expected) for case in cases]
 
     def _cases(self, workload: str, fault: WriteFault | ReadFault, writes: int, shift: int) -> Iterator[Case]:
@@ -68,9 +72,6 @@ class Sweep:
         finally:
             self._free.put(lane)
 
-    def reference(self, workload: str) -> Outcome:
-        return self._undisturbed[workload][0].result()
-
     def undisturbed(self, workload: str) -> list[Outcome]:
         return [future.result() for future in self._undisturbed[workload]]
 
@@ -84,15 +85,15 @@ class Sweep:
 
     def writes_after_the_end(self, outcomes: list[Outcome], quiet: float) -> list[str]:
         """I10: what the operators wrote about jobs that had settled, until `quiet` seconds after the last of them."""
-        last = max((outcome.settled_at for outcome in outcomes), default=0.0)
-        time.sleep(max(0.0, last + quiet - time.monotonic()))
+        last = max((outcome.ended_at for outcome in outcomes), default=0.0)
+        time.sleep(max(0.0, last + SETTLING + quiet - time.monotonic()))
         settled = {(outcome.namespace, outcome.job): outcome for outcome in outcomes}
         late = []
         for lane in self._lanes:
             for write in list(lane.proxy.log):
                 outcome = settled.get((lane.namespace, write.job))
-                if outcome is not None and write.at > outcome.settled_at:
-                    late.append(f"{write} {write.at - outcome.settled_at:.1f} s after the end of {outcome.case}")
+                if outcome is not None and write.at > outcome.ended_at + SETTLING:
+                    late.append(f"{write} {write.at - outcome.ended_at:.1f} s after the end of {outcome.case}")
         return late
 
     def close(self) -> None:
