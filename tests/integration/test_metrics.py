@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 
 from builders import job_body
@@ -76,6 +78,25 @@ def test_a_restart_and_what_it_cost_are_counted_under_its_reason(operator: Opera
         wait_until("lost steps", lambda: operator.metrics()[steps] == before[steps] + 3)
     assert operator.metrics()[down] > before[down]
     assert operator.metrics()[f'qlora_job_restarts{{job_name="job",namespace="{driver.namespace}"}}'] == 1
+
+
+def test_a_restart_in_place_that_a_pod_tells_of_is_counted(operator: Operator, driver: JobDriver) -> None:
+    restarts = 'qlora_operator_restarts_total{kind="in_place",reason="CollectiveTimeout"}'
+    down = 'qlora_operator_lost_seconds_total{kind="down",reason="CollectiveTimeout"}'
+    errors = "qlora_operator_reconcile_errors_total"
+    before = operator.metrics()
+    driver.apply(job_body())
+    driver.wait_for_phase("job", "Running")
+    with first_pod_talks(driver, "job", "127.0.3.33") as pod:
+        pod.figures |= {"step": 12}
+        driver.wait_for("job", "step 12", lambda status: status.get("progress", {}).get("step") == 12)
+        time.sleep(1.1)  # the times in a status are whole seconds
+        told = {"number": 1, "time": 1.0, "reason": "CollectiveTimeout", "toStep": 12, "fromStep": 10}
+        pod.figures |= {"step": 11, "resumedStep": 10, "restarts": [told]}
+        wait_until("the restart", lambda: operator.metrics()[restarts] == before[restarts] + 1)
+    after = operator.metrics()
+    assert after[down] > before[down]
+    assert after[errors] == before[errors]
 
 
 @pytest.mark.timeout(180)
