@@ -21,3 +21,13 @@ def step_limit(progress: Progress) -> float | None:
     if not is_between_steps or progress.step_seconds is None:
         return None
     return max(FLOOR_SECONDS, STEPS * progress.step_seconds)
+
+
+def stall_message(progress: Progress, silence: float, times: float = 1.0) -> str | None:
+    """What to say of ranks that have made no step for `silence` seconds, if that is more than `times` the limit."""
+    limit = step_limit(progress)
+    if limit is None or silence <= times * limit:
+        return None
+    return (
+        f"no step for {silence:.0f} s after step {progress.step}; a step took {progress.step_seconds or 0:.1f} s before"
+    )

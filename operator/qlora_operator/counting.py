@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from qlora_api.reasons import Reason
 from qlora_api.status import Attempt, Phase, QLoRAJobStatus, RestartInPlace
-from qlora_operator.goodput import Spent, Stretch, time_spent
+from qlora_operator.goodput import Spent, time_spent
 from qlora_operator.metrics import JOBS_FINISHED, LOST_SECONDS, LOST_STEPS, RESTARTS, TRAINED_SECONDS
 from qlora_operator.plan.budget import PAUSES
+from qlora_operator.plan.in_place import Stretch, all_restarts, new_restarts
 
 ATTEMPT, IN_PLACE = "attempt", "in_place"
 """Kinds of restart: with new pods, or of the ranks alone."""
@@ -45,8 +46,7 @@ def count(before: QLoRAJobStatus, after: QLoRAJobStatus) -> None:
 
 
 def _count_restarts(before: QLoRAJobStatus, after: QLoRAJobStatus) -> None:
-    known = _in_place(before)
-    in_place = [restart for place, restart in _in_place(after).items() if place not in known]
+    in_place = new_restarts(before, after)
     for restart in in_place:
         RESTARTS.labels(kind=IN_PLACE, reason=_label(restart.reason)).inc()
     if len(after.attempts) > 1 and (after.restarts or 0) > (before.restarts or 0) + len(in_place):
@@ -60,19 +60,10 @@ def _count_lost_steps(before: QLoRAJobStatus, after: QLoRAJobStatus) -> None:
             LOST_STEPS.labels(reason=_label(reason)).inc(steps)
 
 
-def _in_place(status: QLoRAJobStatus) -> dict[Stretch, RestartInPlace]:
-    """Restarts in place by the stretch that they began."""
-    return {
-        (attempt.start_time, restart.number): restart
-        for attempt in status.attempts
-        for restart in attempt.restarts_in_place or []
-    }
-
-
 def _lost_steps(status: QLoRAJobStatus) -> dict[Stretch, tuple[str | None, int]]:
     """Reason and steps, as far as they are known; 0 stands for the end of the attempt."""
     ends: dict[Stretch, Attempt | RestartInPlace] = {(attempt.start_time, 0): attempt for attempt in status.attempts}
-    ends |= _in_place(status)
+    ends |= all_restarts(status)
     return {place: (end.reason, end.lost_steps) for place, end in ends.items() if end.lost_steps is not None}
 
 

@@ -17,10 +17,8 @@ from itertools import pairwise, zip_longest
 
 from qlora_api.status import Attempt, QLoRAJobStatus, RestartInPlace
 from qlora_operator.plan.budget import PAUSES
+from qlora_operator.plan.in_place import Stretch
 from qlora_operator.plan.types import parse_timestamp
-
-Stretch = tuple[str, int]
-"""Start of an attempt, and number of the restart in place with which a part of it began; 0 for its first part."""
 
 
 @dataclass(frozen=True)

@@ -20,12 +20,13 @@ from qlora_operator.plan.deadline import (
 from qlora_operator.plan.end import end_failed_attempt
 from qlora_operator.plan.finished import clean_up_finished
 from qlora_operator.plan.last_words import lacks_last_words
+from qlora_operator.plan.notes import notes_of_transition
 from qlora_operator.plan.queue import follow_queue
 from qlora_operator.plan.restart import restart_ended_attempt
 from qlora_operator.plan.run import follow_pods
 from qlora_operator.plan.stall import restart_stalled_attempt
 from qlora_operator.plan.start import start_attempt
-from qlora_operator.plan.status import compose_status, notes_of_transition
+from qlora_operator.plan.status import compose_status
 from qlora_operator.plan.succeed import succeed_with_output
 from qlora_operator.plan.suspend import suspend_job
 from qlora_operator.plan.types import Decision, EventNote, Heard, Observation, Plan

@@ -5,8 +5,14 @@ from __future__ import annotations
 from datetime import UTC, datetime
 
 from qlora_api import report
-from qlora_api.status import RestartInPlace
+from qlora_api.status import QLoRAJobStatus, RestartInPlace
 from qlora_operator.plan.types import Observation, timestamp
+
+Stretch = tuple[str, int]
+"""Start of an attempt, and number of the restart in place with which a part of it began; 0 for its first part.
+
+An attempt that a queue has interrupted goes on under its number, so the number alone would not do.
+"""
 
 KEPT = 20
 """Restarts of one attempt in the status; earlier ones are only counted."""
@@ -32,6 +38,21 @@ def restarts_in_place(observation: Observation, words: report.Termination | None
 def unrecorded_restarts(observation: Observation, words: report.Termination | None) -> int:
     """How many of them the status does not count yet."""
     return _count(restarts_in_place(observation, words)) - _count(_recorded(observation))
+
+
+def all_restarts(status: QLoRAJobStatus) -> dict[Stretch, RestartInPlace]:
+    """Every restart that is recorded, by the stretch that it began."""
+    return {
+        (attempt.start_time, restart.number): restart
+        for attempt in status.attempts
+        for restart in attempt.restarts_in_place or []
+    }
+
+
+def new_restarts(before: QLoRAJobStatus, after: QLoRAJobStatus) -> list[RestartInPlace]:
+    """Those that a status adds to the one before."""
+    known = all_restarts(before)
+    return [restart for stretch, restart in all_restarts(after).items() if stretch not in known]
 
 
 def _recorded(observation: Observation) -> list[RestartInPlace]:

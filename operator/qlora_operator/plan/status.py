@@ -7,13 +7,12 @@ from typing import Any, Literal
 from qlora_api import report
 from qlora_api.durations import format_duration
 from qlora_api.reasons import Reason
-from qlora_api.status import Attempt, Condition, Output, Phase, Progress, QLoRAJobStatus, RestartInPlace
+from qlora_api.status import Attempt, Condition, Output, Phase, Progress, QLoRAJobStatus
 from qlora_operator.plan.budget import REQUEUED, counters
 from qlora_operator.plan.in_place import restarts_in_place, unrecorded_restarts
-from qlora_operator.plan.pause import PAUSES, pause_after
-from qlora_operator.plan.stall import stall_message
-from qlora_operator.plan.suspend import RESUME_MESSAGE, RESUMED
-from qlora_operator.plan.types import AttemptChange, Decision, EventNote, Observation, timestamp
+from qlora_operator.plan.pause import pause_after
+from qlora_operator.plan.stall import current_stall
+from qlora_operator.plan.types import AttemptChange, Decision, Observation, timestamp
 
 ATTEMPTS_KEPT = 50
 """Attempts in the status; older ones are only counted."""
@@ -120,7 +119,7 @@ def _conditions(observation: Observation, decision: Decision, now: str) -> list[
     }
     if phase.is_final:
         wanted[phase.value] = ("True", *about)
-    stall = stall_message(observation) if phase == Phase.RUNNING else None
+    stall = current_stall(observation) if phase == Phase.RUNNING else None
     if decision.reason == Reason.STALLED:
         wanted["Stalled"] = ("True", *about)
     elif stall is not None:
@@ -194,44 +193,3 @@ def _output(observation: Observation, decision: Decision) -> Output | None:
     if decision.phase != Phase.SUCCEEDED or observation.spec is None:
         return observation.status.output
     return Output(adapter=f"{observation.spec.output.destination.rstrip('/')}/adapter")
-
-
-def notes_of_transition(before: QLoRAJobStatus, after: QLoRAJobStatus) -> tuple[EventNote, ...]:
-    """Events of a job's end, refusal, restarts, suspension and resumption; a status that repeats itself makes none."""
-    notes = []
-    for type_, truth, kind in (
-        ("Accepted", "False", "Warning"),
-        ("Succeeded", "True", "Normal"),
-        ("Failed", "True", "Warning"),
-        ("Stalled", "True", "Warning"),
-    ):
-        was, is_ = before.condition(type_), after.condition(type_)
-        repeats = was is not None and was.status == truth
-        is_told_below = type_ == "Stalled" and after.phase != Phase.RUNNING
-        if is_ is not None and is_.status == truth and not (repeats or is_told_below):
-            notes.append(EventNote(kind, is_.reason, is_.message))
-    notes += [
-        EventNote("Warning", restart.reason or "Restarted", f"restarted in place: {restart.message or 'unknown why'}")
-        for restart in _new_restarts(before, after)
-    ]
-    running = after.condition("Running")
-    if running is not None and before.phase != after.phase:
-        if after.phase == Phase.RESTARTING and before.phase == Phase.SUSPENDED:
-            notes.append(EventNote("Normal", RESUMED, RESUME_MESSAGE))
-        elif after.phase == Phase.RESTARTING:
-            kind = "Normal" if running.reason == REQUEUED else "Warning"
-            notes.append(EventNote(kind, running.reason, f"restarting: {running.message}"))
-        if after.phase in PAUSES:
-            notes.append(EventNote("Normal", running.reason, running.message))
-    return tuple(notes)
-
-
-def _new_restarts(before: QLoRAJobStatus, after: QLoRAJobStatus) -> list[RestartInPlace]:
-    """Restarts in place that a status adds to the one before."""
-    known = {key for attempt in before.attempts for key, _ in _restarts_of(attempt)}
-    return [restart for attempt in after.attempts for key, restart in _restarts_of(attempt) if key not in known]
-
-
-def _restarts_of(attempt: Attempt) -> list[tuple[tuple[str, int], RestartInPlace]]:
-    """Under a key of their own: an attempt that a queue has interrupted goes on under its number."""
-    return [((attempt.start_time, restart.number), restart) for restart in attempt.restarts_in_place or []]

@@ -100,6 +100,7 @@ class Epochs:
         launcher = self._launches.begin(epoch)
         self._member.tell(epoch, MemberState.RUNNING)
         outside = Outside(
+            each_round=lambda: self._let_the_next_stand_by(epoch),
             is_stopping=self._stops,
             is_halted=lambda: self._halts(epoch),
             ended_ranks=lambda: self._ended_ranks(epoch),
@@ -125,12 +126,15 @@ class Epochs:
             self._status.state = "Stopping"
         return self._is_stopping()
 
-    def _halts(self, epoch: int) -> bool:
-        """Whether the gang has left the epoch behind. Also the moment to let the next one stand by."""
+    def _let_the_next_stand_by(self, epoch: int) -> None:
+        """Starts the next epoch's ranks once this one's have made a step, when their own start is over."""
         progress = self._status.figures()
         may_go_on = epoch < self._job.max_restarts_in_place
         if may_go_on and progress.state == "Training" and progress.step > (progress.resumed_step or 0):
             self._launches.stand_by(epoch + 1)
+
+    def _halts(self, epoch: int) -> bool:
+        """Whether the gang has left the epoch behind."""
         order = self._member.order
         if order is None:
             return False

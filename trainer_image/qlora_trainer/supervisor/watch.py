@@ -28,6 +28,8 @@ HALT_SECONDS = 2.0
 class Outside:
     """What the watch asks about the world, once a round."""
 
+    each_round: Callable[[], None]
+    """Called while the launcher lives."""
     is_stopping: Callable[[], bool]
     """Whether the pod was asked to stop."""
     is_halted: Callable[[], bool]
@@ -65,6 +67,7 @@ class Watch:
             The launcher's exit code, negative for a signal, or None if it had to be killed.
         """
         while self._launcher.poll() is None:
+            self._outside.each_round()
             self._reap()
             if self._outside.is_stopping():
                 self._ask_to_stop()

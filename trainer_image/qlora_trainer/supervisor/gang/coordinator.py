@@ -105,21 +105,24 @@ class Coordinator:
         answered = set(self._outcomes) if self._state == GangState.HALT else self._ready
         missing = [host for index, host in enumerate(self._job.hosts) if index not in answered]
         message = f"{missing[0]} has not answered for {MISSING_SECONDS:.0f} s"
-        self._fault = self._fault or first_fault(self._outcomes)
+        self._fault = self._cause()
         if self._fault is None or self._fault.reason == Reason.STALLED:
             self._fault = Fault(termination.failed(Reason.PEER_LOST, message), None)
         self._why = message
         self._enter(GangState.END)
 
+    def _cause(self) -> Fault | None:
+        """The coordinator's own finding, or else the first fault that a pod has told."""
+        return self._fault or first_fault(self._outcomes)
+
     def _halt(self) -> None:
-        fault = self._fault or first_fault(self._outcomes)
-        self._why = fault.outcome.message if fault is not None else ""
+        fault = self._cause()
+        assert fault is not None, "a gang is halted for a fault"
+        self._why = fault.outcome.message
         self._enter(GangState.HALT)
-        if len(self._outcomes) == len(self._job.hosts):
-            self._decide()
 
     def _decide(self) -> None:
-        fault = self._fault or first_fault(self._outcomes)
+        fault = self._cause()
         assert fault is not None, "a halted gang has failed"
         self._fault, self._why = fault, fault.outcome.message
         step = self._last_step()

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 
 from qlora_api.report import Progress
-from qlora_api.stall import step_limit
+from qlora_api.stall import stall_message
 
 
 class StallClock:
@@ -23,10 +23,4 @@ class StallClock:
         now = self._clock()
         if seen != self._seen:
             self._seen, self._since = seen, now
-        limit = step_limit(progress)
-        if limit is None or now - self._since <= limit:
-            return None
-        return (
-            f"no step for {now - self._since:.0f} s after step {progress.step}; "
-            f"a step took {progress.step_seconds or 0:.1f} s before"
-        )
+        return stall_message(progress, now - self._since)
