@@ -43,8 +43,8 @@ class Restart(Report):
 
     number: Annotated[int, Field(ge=1, le=10_000)]
     """1 for the first of the attempt."""
-    time: Number
-    """Unix time at which the fault was known."""
+    time: Annotated[float, Field(ge=0, lt=253_402_300_800, allow_inf_nan=False)]
+    """Unix time at which the fault was known, before the year 10000: it is written as a date."""
     reason: ReasonWord
     message: Annotated[str, Field(max_length=512)] = ""
     completion_index: Step | None = None

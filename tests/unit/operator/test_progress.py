@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 from aiohttp import web
 
-from qlora_api import names
+from qlora_api import names, report
 from qlora_operator.progress import ProgressPoller
 
 KEY = ("default", "job")
@@ -79,6 +80,15 @@ async def test_an_answer_of_another_job_or_attempt_is_not_taken() -> None:
         await asyncio.sleep(0.5)
         assert poller.heard(KEY) is None
         assert news == []
+
+
+def test_a_restart_at_no_date_is_nonsense() -> None:
+    """Beyond it, the operator could not write the time into a status, and would fail at each look at the job."""
+    restart = {"number": 1, "reason": "TrainerFailed"}
+    for time, is_sound in ((1e9, True), (-1, False), (1e12, False), (1e300, False)):
+        told = json.dumps({**answer(), "restarts": [{**restart, "time": time}]})
+        read = report.Progress.from_untrusted(told, report.PROGRESS_LIMIT)
+        assert (read is not None) == is_sound, time
 
 
 async def test_nonsense_and_floods_are_not_taken() -> None:
