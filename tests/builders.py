@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import copy
 import json
+from datetime import datetime, timedelta
 from typing import Any
 
 from qlora_api import names
+from qlora_operator.times import timestamp
 
 Body = dict[str, Any]
 
@@ -100,6 +102,7 @@ def pod_body(
     version: int = 1,
     ready: bool = True,
     deleting: bool = False,
+    deletion_requested_at: str | None = None,
     forced: bool = False,
     disruption: str | None = None,
     **status: Any,
@@ -107,10 +110,12 @@ def pod_body(
     """A pod of an attempt; `trainer` and `fetch` are the states of its containers."""
     name = f"job-{attempt}-{index}-abcde"
     body = child_body("Pod", name, owner_uid="job-uid", uid=f"pod-{attempt}-{index}", attempt=attempt, version=version)
-    if deleting:
+    if deleting or deletion_requested_at:
+        grace_period = 0 if forced else 60
+        requested = datetime.fromisoformat(deletion_requested_at or "2026-01-01T00:00:00Z")
         body["metadata"] |= {
-            "deletionTimestamp": "2026-01-01T00:00:00Z",
-            "deletionGracePeriodSeconds": 0 if forced else 60,
+            "deletionTimestamp": timestamp(requested + timedelta(seconds=grace_period)),
+            "deletionGracePeriodSeconds": grace_period,
         }
     conditions = [{"type": "Ready", "status": str(ready)}]
     if disruption is not None:

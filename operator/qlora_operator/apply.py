@@ -12,7 +12,7 @@ from qlora_operator.cluster import ApiError, Cluster, JsonObject
 from qlora_operator.views import KIND_BY_NAME, Key, Metadata
 
 NAMESPACE_TERMINATING = "NamespaceTerminating"
-"""The job is going away with its namespace; there is nobody left to tell."""
+"""The job is going away with its namespace: it is as good as deleted, and there is nobody left to tell."""
 PREDECESSOR_LEAVES = "PredecessorLeaves"
 """A deleted QLoRAJob of the same name still has children; they go by themselves."""
 

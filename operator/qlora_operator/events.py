@@ -7,7 +7,7 @@ from typing import Any
 
 from qlora_api import names
 from qlora_operator.plan import EventNote
-from qlora_operator.plan.types import timestamp
+from qlora_operator.times import timestamp
 from qlora_operator.views import ResourceView
 
 COMPONENT = "qlora-operator"

@@ -18,7 +18,7 @@ from itertools import pairwise, zip_longest
 from qlora_api.status import Attempt, QLoRAJobStatus, RestartInPlace
 from qlora_operator.plan.budget import PAUSES
 from qlora_operator.plan.in_place import Stretch
-from qlora_operator.plan.types import parse_timestamp
+from qlora_operator.times import parse_timestamp
 
 
 @dataclass(frozen=True)

@@ -96,6 +96,8 @@ class Reconciler:
         if problem is None:
             return plan
         if problem.reason == NAMESPACE_TERMINATING:
+            resource = observation.resource
+            self._cache.replace(QLORA_JOB, replace(resource, metadata=replace(resource.metadata, deleting=True)))
             return Plan(decision=None, status=observation.status)
         phase = Phase(observation.status.phase or Phase.PENDING)
         if problem.reason == PREDECESSOR_LEAVES:

@@ -7,9 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any
 
 from qlora_api import names
+from qlora_operator.times import parse_timestamp, timestamp
 
 Body = Mapping[str, Any]
 Key = tuple[str, str]
@@ -139,6 +141,8 @@ class PodView:
     containers: tuple[ContainerView, ...]
     forced: bool
     """Deleted without waiting for its node."""
+    deletion_requested_at: str
+    """When somebody asked for its deletion, or ""."""
 
     @property
     def finished(self) -> bool:
@@ -208,7 +212,16 @@ def pod_view(body: Body) -> PodView:
         ready=conditions.get("Ready", {}).get("status") == "True",
         containers=tuple(_container_view(status) for status in statuses),
         forced=body["metadata"].get("deletionGracePeriodSeconds") == 0,
+        deletion_requested_at=_deletion_requested_at(body["metadata"]),
     )
+
+
+def _deletion_requested_at(metadata: Body) -> str:
+    """Kubernetes keeps when the pod should be gone, which is its grace period later."""
+    if "deletionTimestamp" not in metadata:
+        return ""
+    grace_period = timedelta(seconds=metadata.get("deletionGracePeriodSeconds") or 0)
+    return timestamp(parse_timestamp(metadata["deletionTimestamp"]) - grace_period)
 
 
 def _number(label: str | None) -> int | None:

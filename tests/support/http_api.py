@@ -32,5 +32,6 @@ async def cluster(handler: Handler) -> AsyncIterator[Cluster]:
     await runner.cleanup()
 
 
-def failure(status: int, reason: str, **headers: str) -> web.Response:
-    return web.json_response({"reason": reason, "message": f"{reason}!"}, status=status, headers=headers)
+def failure(status: int, reason: str, message: str = "", **headers: str) -> web.Response:
+    body = {"reason": reason, "message": message or f"{reason}!"}
+    return web.json_response(body, status=status, headers=headers)

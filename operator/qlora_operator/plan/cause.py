@@ -33,13 +33,14 @@ class Cause:
     reason: str
     message: str
     pod: PodView
-    finished_at: str
+    began_at: str
+    """When the pod failed; of one that was deleted, when that was asked for."""
     report: report.Termination | None = None
 
     @property
     def order(self) -> tuple[bool, str, int]:
         """Sorts the first cause to the front."""
-        return self.reason in CONSEQUENCES, self.finished_at or "~", self.pod.completion_index
+        return self.reason in CONSEQUENCES, self.began_at or "~", self.pod.completion_index
 
 
 def first_cause(pods: Iterable[PodView], lost_nodes: frozenset[str] = frozenset()) -> Cause | None:
@@ -64,8 +65,8 @@ def cause_of(pod: PodView, lost_nodes: frozenset[str] = frozenset()) -> Cause | 
         return Cause(Reason.EVICTED, pod.message, pod, finished_at, words)
     if pod.node in lost_nodes and not pod.finished:
         return Cause(Reason.NODE_LOST, f"node {pod.node} of pod {pod.metadata.name} does not answer", pod, "")
-    if ended is not None and pod.metadata.deleting and words is None and ended[1].exit_code in STOPPED_CODES:
-        return Cause(Reason.POD_LOST, f"pod {pod.metadata.name} was deleted", pod, finished_at)
+    if ended is not None and pod.metadata.deleting and _was_stopped(ended[1], words):
+        return Cause(Reason.POD_LOST, f"pod {pod.metadata.name} was deleted", pod, pod.deletion_requested_at, words)
     if ended is not None:
         return _cause_of_container(pod, *ended, words)
     if pod.phase == "Failed":
@@ -81,6 +82,10 @@ def _ended(pod: PodView) -> tuple[ContainerView, Terminated] | None:
         if container and container.terminated and container.terminated.exit_code != 0:
             return container, container.terminated
     return None
+
+
+def _was_stopped(ended: Terminated, words: report.Termination | None) -> bool:
+    return ended.exit_code in STOPPED_CODES if words is None else words.reason == Reason.STOPPED
 
 
 def _words(ended: Terminated) -> report.Termination | None:

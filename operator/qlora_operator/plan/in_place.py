@@ -6,7 +6,8 @@ from datetime import UTC, datetime
 
 from qlora_api import report
 from qlora_api.status import QLoRAJobStatus, RestartInPlace
-from qlora_operator.plan.types import Observation, timestamp
+from qlora_operator.plan.types import Observation
+from qlora_operator.times import timestamp
 
 Stretch = tuple[str, int]
 """Start of an attempt, and number of the restart in place with which a part of it began; 0 for its first part.

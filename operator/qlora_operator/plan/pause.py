@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from qlora_api.status import Phase
-from qlora_operator.plan.types import Observation, timestamp
+from qlora_operator.plan.types import Observation
+from qlora_operator.times import timestamp
 
 PAUSES = frozenset({Phase.QUEUED, Phase.SUSPENDED})
 

@@ -12,7 +12,8 @@ from qlora_operator.plan.budget import REQUEUED, counters
 from qlora_operator.plan.in_place import restarts_in_place, unrecorded_restarts
 from qlora_operator.plan.pause import pause_after
 from qlora_operator.plan.stall import current_stall
-from qlora_operator.plan.types import AttemptChange, Decision, Observation, timestamp
+from qlora_operator.plan.types import AttemptChange, Decision, Observation
+from qlora_operator.times import timestamp
 
 ATTEMPTS_KEPT = 50
 """Attempts in the status; older ones are only counted."""

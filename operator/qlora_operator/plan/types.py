@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import datetime
 from enum import StrEnum
 
 from qlora_api import report
 from qlora_api.spec import QLoRAJobSpec
 from qlora_api.status import Attempt, Phase, QLoRAJobStatus
 from qlora_operator.builders import Manifest, PodDefaults
+from qlora_operator.times import parse_timestamp
 from qlora_operator.views import JobView, PodView, ResourceView
 
 
@@ -163,13 +164,3 @@ class EventNote:
     type: str
     reason: str
     message: str
-
-
-def timestamp(moment: datetime) -> str:
-    """A moment in the form that Kubernetes uses."""
-    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-
-
-def parse_timestamp(text: str) -> datetime:
-    """The moment that `timestamp` has written."""
-    return datetime.fromisoformat(text)

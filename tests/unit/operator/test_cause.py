@@ -1,12 +1,18 @@
 from __future__ import annotations
 
-from builders import ended, pod_body
+from builders import Body, ended, pod_body
 from qlora_operator.plan.cause import cause_of, first_cause
 from qlora_operator.views import pod_view
 
 
 def words(reason: str, message: str = "what to do") -> dict[str, object]:
     return {"outcome": "Failed", "reason": reason, "message": message, "rank": 0}
+
+
+def deleted(index: int, *, asked_at: str, ended_at: str) -> Body:
+    """A pod that was deleted, had its grace period, and stopped in it."""
+    trainer = ended(143, words("Stopped"), at=ended_at)
+    return pod_body(index, trainer=trainer, phase="Failed", deletion_requested_at=asked_at)
 
 
 def test_a_pod_that_runs_has_no_cause() -> None:
@@ -67,3 +73,24 @@ def test_a_pod_that_was_deleted_and_killed_in_the_middle_of_a_word_is_lost() -> 
     cause = cause_of(pod_view(pod_body(0, trainer=ended(137), deleting=True)))
     assert cause is not None
     assert cause.reason == "PodLost"
+
+
+def test_a_pod_that_was_deleted_is_lost_before_the_others_miss_it() -> None:
+    pods = [
+        pod_view(pod_body(0, trainer=ended(1, words("PeerLost"), at="2026-01-01T00:00:03Z"))),
+        pod_view(deleted(1, asked_at="2026-01-01T00:00:01Z", ended_at="2026-01-01T00:00:04Z")),
+    ]
+    cause = first_cause(pods)
+    assert cause is not None
+    assert (cause.reason, cause.message) == ("PodLost", f"pod {pods[1].metadata.name} was deleted")
+    assert cause.report is not None, "its words tell how far it came"
+
+
+def test_a_pod_that_the_job_controller_deletes_after_another_s_failure_is_not_the_cause() -> None:
+    pods = [
+        pod_view(pod_body(0, trainer=ended(1, words("CollectiveTimeout"), at="2026-01-01T00:00:03Z"))),
+        pod_view(deleted(1, asked_at="2026-01-01T00:00:05Z", ended_at="2026-01-01T00:00:06Z")),
+    ]
+    cause = first_cause(pods)
+    assert cause is not None
+    assert cause.reason == "CollectiveTimeout"

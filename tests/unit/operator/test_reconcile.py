@@ -34,15 +34,17 @@ class Server:
         self._pods = pods
         self._refused = refused or {}
 
-    async def look(self, *known: Body) -> Cache:
-        """Reconciles the job once, with a cache that knows these objects."""
+    async def look(self, *known: Body, times: int = 1) -> Cache:
+        """Reconciles the job, with a cache that knows these objects."""
         cache = Cache()
         for body in known:
             kind = KIND_BY_NAME[body["kind"]]
             cache.put(kind, kind.view(body))
         async with cluster(self._answer) as client:
             poller = ProgressPoller(1, 1, lambda _: None)
-            await Reconciler(client, cache, poller, DEFAULTS, clock=lambda: NOW).reconcile(KEY)
+            reconciler = Reconciler(client, cache, poller, DEFAULTS, clock=lambda: NOW)
+            for _ in range(times):
+                await reconciler.reconcile(KEY)
         return cache
 
     def _answer(self, request: web.Request, body: bytes) -> web.Response:
@@ -127,3 +129,11 @@ async def test_a_job_that_is_gone_is_forgotten_and_not_told_of() -> None:
     cache = await server.look(resource(RUNNING))
     assert server.requests == ["PATCH qlorajobs"], "no Event about a job that nobody can look at"
     assert cache.resource(KEY) is None
+
+
+async def test_a_job_in_a_namespace_that_goes_away_is_left_alone_after_one_refusal() -> None:
+    words = "configmaps is forbidden: unable to create new content in namespace default because it is being terminated"
+    children = [f"POST {plural}" for plural in ("configmaps", "jobs", "services")]
+    server = Server([], refused={child: failure(403, "Forbidden", message=words) for child in children})
+    await server.look(resource({}), times=3)
+    assert sorted(server.requests) == children

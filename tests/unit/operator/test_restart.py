@@ -15,7 +15,7 @@ from qlora_operator.builders import PodDefaults
 from qlora_operator.cache import Cache
 from qlora_operator.observe import observe
 from qlora_operator.plan import Heard, Plan, make_plan
-from qlora_operator.plan.types import timestamp
+from qlora_operator.times import timestamp
 from qlora_operator.views import KIND_BY_NAME, QLORA_JOB
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
