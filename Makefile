@@ -6,7 +6,7 @@ BIN    := .venv/bin
 PYTEST := $(BIN)/pytest
 
 .PHONY: help demo test test-fast test-chart test-integration test-faults test-e2e lint format typecheck generate verify \
-        venv lock binaries kueue images cluster-up cluster-down benchmark-job clean
+        venv lock binaries kueue images cluster-up cluster-down benchmark-job benchmark-recovery clean
 
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-17s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -73,6 +73,9 @@ cluster-up: ## Boot a cluster of two nodes; KUBECONFIG=.cluster/kubeconfig
 
 benchmark-job: ## After `make demo`: where the job's time went, and what it cost the API server
 	@PYTHONPATH=tests:. $(BIN)/python benchmarks/job_timeline.py
+
+benchmark-recovery: venv images cluster-up ## How long a job takes to train on after a fault, and where that time goes
+	@KUBECONFIG= PYTHONPATH=tests:. $(BIN)/python benchmarks/recovery.py
 
 cluster-down: ## End the cluster and remove all it left on this machine
 	@dev/cluster/down.sh

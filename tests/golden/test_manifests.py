@@ -93,3 +93,15 @@ def test_a_volume_that_is_only_read_is_mounted_read_only() -> None:
     pod = children(attempt(Path(__file__).parent / "two-cpu-nodes"))[-1]["spec"]["template"]["spec"]
     mounts = {mount["mountPath"]: mount.get("readOnly", False) for mount in pod["containers"][0]["volumeMounts"]}
     assert (mounts["/volumes/models"], mounts["/volumes/data"], mounts["/volumes/results"]) == (True, True, False)
+
+
+def test_pods_find_each_other_before_any_of_them_is_ready() -> None:
+    service = children(attempt(Path(__file__).parent / "two-cpu-nodes"))[0]
+    assert service["spec"]["publishNotReadyAddresses"] is True
+    assert service["spec"]["clusterIP"] == "None"
+
+
+def test_no_pod_of_an_older_attempt_answers_to_the_name_of_a_newer_one() -> None:
+    first = attempt(Path(__file__).parent / "two-cpu-nodes")
+    second = replace(first, attempt=2)
+    assert set(first.job_file().hosts).isdisjoint(second.job_file().hosts)

@@ -9,6 +9,7 @@ import pytest
 
 TESTS = Path(__file__).parents[1]
 DOCS = TESTS.parent / "docs"
+BUG = re.compile(r"^\| .* \| `([^`]+\.py)::(\w+)` \|$", re.MULTILINE)
 ROW = re.compile(r"^\| (\d+) \|.*?(?:\| `([^`]+\.py)::(\w+)` \|)?$")
 LAST = 56
 
@@ -22,6 +23,11 @@ def test_every_scenario_has_a_test_or_a_reason_for_having_none() -> None:
     tested, untested = rows("scenarios.md"), rows("limits.md")
     assert not set(tested) & set(untested)
     assert set(tested) | set(untested) == set(range(1, LAST + 1))
+
+
+@pytest.mark.parametrize(("file", "name"), BUG.findall((DOCS / "lessons.md").read_text()))
+def test_the_test_against_a_bug_of_others_exists(file: str, name: str) -> None:
+    assert f"def {name}(" in (TESTS / file).read_text()
 
 
 @pytest.mark.parametrize(("number", "where"), rows("scenarios.md").items())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 from datetime import UTC, datetime
 from typing import Any
@@ -122,6 +123,15 @@ async def test_what_a_deleted_job_of_the_same_name_leaves_is_waited_for(
     assert conditions["Accepted"]["status"] == accepted
     assert conditions["Running"]["reason"] == reason
     assert ("DELETE configmaps" in server.requests) == (accepted == "False"), "what is accepted stays"
+
+
+async def test_what_is_known_of_a_job_is_never_changed_in_place() -> None:
+    known = [resource(RUNNING), *CHILDREN, batch_job_body("Failed"), failed(0, "TrainerFailed"), pod_body(1)]
+    before = copy.deepcopy(known)
+    server = Server([])
+    await server.look(*known)
+    assert server.statuses, "the job has failed, and that was written"
+    assert known == before
 
 
 async def test_a_job_that_is_gone_is_forgotten_and_not_told_of() -> None:
