@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from qlora_trainer.rank.checkpoint import newest_checkpoint, write_checkpoint
+from qlora_trainer.rank.checkpoint import newest_checkpoint, remove_unfinished, write_checkpoint
 
 
 def save(folder: Path, step: int, uid: str = "uid", keep: int = 2) -> Path:
@@ -59,6 +59,14 @@ def test_a_crash_while_writing_leaves_no_checkpoint(tmp_path: Path, monkeypatch:
     monkeypatch.setattr("qlora_trainer.rank.checkpoint.write_json", full)
     with pytest.raises(OSError, match="No space left"):
         save(tmp_path, 2)
+    assert [folder.name for folder in tmp_path.iterdir()] == ["step-1"]
+
+
+def test_what_a_killed_writer_has_left_is_removed(tmp_path: Path) -> None:
+    save(tmp_path, 1)
+    (tmp_path / ".step-2.abc").mkdir()
+    (tmp_path / ".step-2.abc" / "state.safetensors").write_bytes(b"half")
+    remove_unfinished(tmp_path)
     assert [folder.name for folder in tmp_path.iterdir()] == ["step-1"]
 
 

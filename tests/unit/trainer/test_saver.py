@@ -38,6 +38,17 @@ def test_rank_0_decides_by_the_clock(claim: Claim) -> None:
     assert not make(claim, rank=1, every=0)[0].is_due
 
 
+def test_an_attempt_that_is_followed_by_another_stops_between_its_checkpoints(
+    claim: Claim, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(saver_module, "CHECK_SECONDS", 0.0)
+    saver, _ = make(claim, every=3600)
+    assert not saver.is_due
+    Claim(claim.output, "uid", 2).take()
+    with pytest.raises(TrainerError, match="attempt 2"):
+        _ = saver.is_due
+
+
 def test_a_saved_step_is_on_disk_and_told_after_the_wait(claim: Claim) -> None:
     saver, progress = make(claim)
     saver.save(None, 4, loss=0.5)

@@ -67,6 +67,12 @@ def newest_checkpoint(checkpoints: Path, uid: str) -> Checkpoint | None:
     return None
 
 
+def remove_unfinished(checkpoints: Path) -> None:
+    """Removes what writers that were killed have left. Only who has claimed the output folder may call it."""
+    for folder in checkpoints.glob(".step-*"):
+        shutil.rmtree(folder, ignore_errors=True)
+
+
 def _folders(checkpoints: Path) -> list[tuple[int, Path]]:
     """(step, folder) of what looks like a checkpoint, the newest first."""
     found = [

@@ -21,7 +21,7 @@ from qlora_trainer.errors import TrainerError
 from qlora_trainer.job import load_job
 from qlora_trainer.paths import PodPaths
 from qlora_trainer.rank.batches import total_steps
-from qlora_trainer.rank.checkpoint import Checkpoint, newest_checkpoint
+from qlora_trainer.rank.checkpoint import Checkpoint, newest_checkpoint, remove_unfinished
 from qlora_trainer.rank.claim import Claim
 from qlora_trainer.rank.data import Dataset, load_dataset, make_dataset, wait_for_dataset
 from qlora_trainer.rank.engine import make_engine
@@ -118,7 +118,9 @@ def _agree_where_to_begin(claim: Claim, rank: int) -> tuple[bool, Checkpoint | N
     found: list[Any] = [False, None]
     if rank == 0:
         claim.take()
-        found = [is_finished(claim.output, claim.uid), newest_checkpoint(claim.output / "checkpoints", claim.uid)]
+        checkpoints = claim.output / "checkpoints"
+        remove_unfinished(checkpoints)
+        found = [is_finished(claim.output, claim.uid), newest_checkpoint(checkpoints, claim.uid)]
     torch.distributed.broadcast_object_list(found, src=0)
     return found[0], found[1]
 

@@ -14,6 +14,9 @@ from qlora_trainer.rank.claim import Claim
 from qlora_trainer.rank.progress import ProgressWriter
 from qlora_trainer.rank.state import State, gather_state
 
+CHECK_SECONDS = 1.0
+"""Time between two looks whether the output folder is still ours, while nothing is written but the log."""
+
 
 class Saver:
     """The checkpoints of one attempt.
@@ -36,7 +39,7 @@ class Saver:
         self._keep = keep
         self._facts = facts
         self._progress = progress
-        self._last = time.monotonic()
+        self._last = self._checked = time.monotonic()
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="checkpoint")
         self._writing: Future[None] | None = None
 
@@ -45,9 +48,15 @@ class Saver:
         """Whether it is time for a checkpoint, as seen by rank 0; the others are told.
 
         Raises:
-            TrainerError, OSError: writing the one before has failed.
+            TrainerError, OSError: another attempt has claimed the output folder, or writing the one before has failed.
         """
-        if not self._is_writer or time.monotonic() - self._last < self._every:
+        if not self._is_writer:
+            return False
+        now = time.monotonic()
+        if now - self._checked >= CHECK_SECONDS:
+            self._checked = now
+            self._claim.check()
+        if now - self._last < self._every:
             return False
         if self._writing is not None:
             if not self._writing.done():
