@@ -24,10 +24,10 @@ def condition(status: dict[str, Any], type_: str) -> dict[str, Any]:
     return next((c for c in status.get("conditions", []) if c["type"] == type_), {})
 
 
-def finish(driver: JobDriver, pods: int = 2) -> None:
-    for pod in driver.wait_for_pods("job", pods):
+def finish(driver: JobDriver, timeout: float = 30) -> None:
+    for pod in driver.wait_for_pods("job", 2):
         driver.end_pod(pod, message=DONE)
-    driver.wait_for_phase("job", "Succeeded")
+    driver.wait_for_phase("job", "Succeeded", timeout)
 
 
 def writes(driver: JobDriver) -> list[Any]:
@@ -51,7 +51,7 @@ def test_9_a_job_goes_on_when_the_api_server_was_away(
     driver.wait_for_phase("job", "Running")
     pid = operator.pid
     control_plane.restart_api_server(pause=10)
-    finish(driver)
+    finish(driver, timeout=90)  # Kubernetes' own controllers watch again after up to half a minute
     assert operator.pid == pid
     assert operator.healthy()
 
