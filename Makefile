@@ -14,7 +14,7 @@ help: ## This list
 demo: venv ## Fine-tune a small model on two nodes of a local cluster (or of KUBECONFIG's) and talk to it
 	@$(BIN)/python -m dev.demo.main
 
-test: lint typecheck verify test-unit test-chart test-integration test-e2e ## The whole suite
+test: lint typecheck verify test-unit test-chart test-integration test-faults-part test-e2e ## The whole suite
 
 test-fast: lint ## What to run on every save
 	$(PYTEST) tests/unit tests/golden -m "not slow"
@@ -28,6 +28,10 @@ test-chart: venv binaries ## The Helm chart, rendered
 
 test-integration: venv binaries kueue ## The operator against a real API server
 	$(PYTEST) tests/integration
+
+.PHONY: test-faults-part
+test-faults-part: venv binaries
+	$(PYTEST) tests/faults
 
 test-faults: venv binaries ## The operator behind a proxy that disturbs each of its writes in every way (half an hour)
 	ALL_FAULTS=1 $(PYTEST) tests/faults

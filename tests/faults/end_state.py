@@ -39,7 +39,7 @@ def end_state(play: Play) -> EndState:
 
 def _without_times(value: Any) -> Any:
     if isinstance(value, dict):
-        return {key: _without_times(item) for key, item in value.items() if not key.endswith("Time")}
+        return {key: _without_times(item) for key, item in value.items() if not key.endswith(("Time", "Seconds"))}
     if isinstance(value, list):
         return [_without_times(item) for item in value]
     return value
