@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,12 +11,14 @@ from pathlib import Path
 import pytest
 
 from builders import job_body
+from qlora_operator.views import JOB, QLORA_JOB
 from support.control_plane import OPERATOR, ControlPlane
 from support.jobs import JobDriver
 from support.kubectl import Cluster
 from support.operator_process import Operator
 from support.processes import wait_until
 
+CRASH = {"outcome": "Failed", "reason": "TrainerFailed", "message": "x", "step": 4, "of": 9}
 LEASE = "--lease-namespace=default"
 RULES = """
 apiVersion: rbac.authorization.k8s.io/v1
@@ -77,3 +81,24 @@ def test_a_leader_that_is_stopped_gives_the_lease_back(replicas: list[Operator],
     assert time.monotonic() - began < 10, "less than the Lease's duration"
     driver.apply(job_body())
     driver.wait_for_phase("job", "Running")
+
+
+@pytest.mark.timeout(180)
+def test_an_old_leader_that_comes_back_does_no_harm_and_leaves(replicas: list[Operator], driver: JobDriver) -> None:
+    first, second = replicas
+    driver.apply(job_body())
+    driver.wait_for_phase("job", "Running")
+    os.kill(first.pid, signal.SIGSTOP)
+    try:
+        wait_until("the second leads", lambda: holder(driver.cluster).endswith(f"-{second.pid}"), timeout=60)
+        driver.end_pod(driver.wait_for_pods("job", 2)[1], exit_code=1, message=CRASH)
+        driver.wait_for("job", "attempt 2", lambda s: s["phase"] == "Running" and len(s["attempts"]) == 2, timeout=60)
+        settled = driver.get(QLORA_JOB, "job")["metadata"]["resourceVersion"]
+    finally:
+        os.kill(first.pid, signal.SIGCONT)
+    assert first.process is not None
+    wait_until("the end of the first", lambda: first.process is not None and not first.process.alive(), timeout=60)
+    assert first.process.wait() == 1
+    assert driver.get(QLORA_JOB, "job")["metadata"]["resourceVersion"] == settled
+    assert [job["metadata"]["name"] for job in driver.objects(JOB)] == ["job-1", "job-2"]
+    assert holder(driver.cluster).endswith(f"-{second.pid}")
