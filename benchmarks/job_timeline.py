@@ -17,6 +17,8 @@ from support.dev_cluster import OPERATOR_USER, DevCluster
 
 CLUSTER = DevCluster()
 NAMESPACE, NAME = "demo", "smollm2-chat"
+AFTERWARDS = 2.0
+"""Seconds after the last status in which an Event about it comes."""
 
 
 def main() -> None:
@@ -83,10 +85,14 @@ def sizes() -> dict[str, Any]:
 
 
 def of_this_job(log: list[Request]) -> list[Request]:
-    """What was asked about the newest job of that name."""
+    """What was asked about the newest job of that name, until the last write about it.
+
+    Lists and new Events carry no name in the audit log: those of other jobs are counted too, if any ran beside it.
+    """
     since = max(request.received for request in read_audit_log(CLUSTER.audit_log) if is_creation(request))
-    about_it = [r for r in log if r.namespace == NAMESPACE and (r.name == "" or r.name.startswith(NAME))]
-    return [request for request in about_it if request.received >= since]
+    of_namespace = [r for r in log if r.namespace == NAMESPACE and r.received >= since]
+    last = max(r.received for r in of_namespace if r.name.startswith(NAME) and r.resource.endswith("/status"))
+    return [r for r in of_namespace if r.name.startswith(NAME) or (r.name == "" and r.received < last + AFTERWARDS)]
 
 
 def is_creation(request: Request) -> bool:

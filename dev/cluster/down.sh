@@ -24,6 +24,7 @@ main() {
   remove_shared_folders
   rm -rf --one-file-system "$state" "$volumes" "$buildkit_run"
   rm -f "$kubeconfig" "$owner_file"
+  echo "The cluster is down: $SECONDS s"
 }
 
 # All that any trace is left of, also of a cluster whose state was deleted.
