@@ -105,6 +105,7 @@ def pod_body(
     deletion_requested_at: str | None = None,
     forced: bool = False,
     disruption: str | None = None,
+    scheduled_at: str = "2025-12-31T23:59:59Z",
     **status: Any,
 ) -> Body:
     """A pod of an attempt; `trainer` and `fetch` are the states of its containers."""
@@ -117,7 +118,8 @@ def pod_body(
             "deletionTimestamp": timestamp(requested + timedelta(seconds=grace_period)),
             "deletionGracePeriodSeconds": grace_period,
         }
-    conditions = [{"type": "Ready", "status": str(ready)}]
+    scheduled = {"type": "PodScheduled", "status": "True", "lastTransitionTime": scheduled_at}
+    conditions: list[Body] = [{"type": "Ready", "status": str(ready)}, scheduled]
     if disruption is not None:
         conditions.append({"type": "DisruptionTarget", "status": "True", "reason": disruption})
     body["metadata"]["labels"][names.LABEL_COMPLETION_INDEX] = str(index)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 
 DURATION_PATTERN = r"^([0-9]+[dhms])+$"
+LASTING_PATTERN = r"^([0-9]+[dhms])*0*[1-9][0-9]*[dhms]([0-9]+[dhms])*$"
+"""One that is not zero."""
 _UNITS = {"d": 86_400, "h": 3_600, "m": 60, "s": 1}
 
 

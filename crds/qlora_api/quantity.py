@@ -8,23 +8,34 @@ from pydantic import BeforeValidator, Field, WithJsonSchema
 
 from qlora_api.base import rules
 
-QUANTITY_PATTERN = r"^[0-9]+(\.[0-9]+)?(m|k|M|G|T|P|Ki|Mi|Gi|Ti|Pi)?$"
+CPU_PATTERN = r"^[0-9]+(\.[0-9]+)?(m|k)?$"
+MEMORY_PATTERN = r"^[0-9]+(\.[0-9]+)?(k|M|G|T|P|Ki|Mi|Gi|Ti|Pi)?$"
 
 
 def _as_text(value: Any) -> Any:
     return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
 
 
-Quantity = Annotated[
-    str,
-    BeforeValidator(_as_text),
-    Field(pattern=QUANTITY_PATTERN),
-    WithJsonSchema(
+def _schema(pattern: str, advice: str) -> WithJsonSchema:
+    return WithJsonSchema(
         {
             "x-kubernetes-int-or-string": True,
             "anyOf": [{"type": "integer"}, {"type": "string"}],
             "maxLength": 32,
-            **rules((f"string(self).matches(r'{QUANTITY_PATTERN}')", "write a quantity such as 8, 500m or 64Gi")),
+            **rules((f"string(self).matches(r'{pattern}')", advice)),
         }
-    ),
+    )
+
+
+CpuQuantity = Annotated[
+    str,
+    BeforeValidator(_as_text),
+    Field(pattern=CPU_PATTERN),
+    _schema(CPU_PATTERN, "write a number of cores such as 8, 0.5 or 500m"),
+]
+MemoryQuantity = Annotated[
+    str,
+    BeforeValidator(_as_text),
+    Field(pattern=MEMORY_PATTERN),
+    _schema(MEMORY_PATTERN, "write a quantity of memory such as 64Gi or 512Mi"),
 ]

@@ -101,6 +101,8 @@ class Termination(Report):
     from_step: Step | None = None
     restarts: Step | None = None
     """Restarts in place that the pod has lived through."""
+    restart_reasons: Annotated[list[ReasonWord], Field(max_length=RESTARTS_TOLD)] = []
+    """Why the newest of them were made, the oldest first; only the pod of completion index 0 knows."""
     loss: Number | None = None
     adapter: Text | None = None
     """Folder of the adapter inside the pod."""

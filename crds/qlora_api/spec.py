@@ -7,8 +7,8 @@ from typing import Annotated, Literal
 from pydantic import ConfigDict, Field
 
 from qlora_api.base import ApiModel, matching, rules
-from qlora_api.durations import DURATION_PATTERN
-from qlora_api.quantity import Quantity
+from qlora_api.durations import DURATION_PATTERN, LASTING_PATTERN
+from qlora_api.quantity import CpuQuantity, MemoryQuantity
 from qlora_api.sources import HF_PATTERN, PVC_PATTERN
 
 SourceText = Annotated[
@@ -30,7 +30,14 @@ QueueObjectName = Annotated[
     ),
 ]
 Revision = Annotated[str, matching("^[0-9a-f]{40}$", "write a commit: 40 hexadecimal digits", 40)]
-Duration = Annotated[str, matching(DURATION_PATTERN, "write a duration such as 90s, 5m, 1h30m or 7d", 32)]
+DurationOrZero = Annotated[str, matching(DURATION_PATTERN, "write a duration such as 90s, 5m, 1h30m or 7d", 32)]
+Duration = Annotated[
+    str, matching(LASTING_PATTERN, "write a duration of a second or more, such as 90s, 5m, 1h30m or 7d", 32)
+]
+Image = Annotated[
+    str,
+    matching(r"^[A-Za-z0-9][A-Za-z0-9._/:@-]*$", "write an image such as ghcr.io/you/qlora-trainer:0.1.0", 512),
+]
 Targets = Annotated[
     str,
     matching(
@@ -177,9 +184,9 @@ class DeepSpeedSpec(ApiModel):
 class ResourcesSpec(ApiModel):
     """CPU and memory of one pod. Memory is request and limit, CPU a request only."""
 
-    cpu: Quantity | None = None
+    cpu: CpuQuantity | None = None
     """CPU cores requested, such as 8 or 500m."""
-    memory: Quantity | None = None
+    memory: MemoryQuantity | None = None
     """Memory requested and at most used, such as 64Gi."""
 
 
@@ -205,7 +212,7 @@ class NodeSpec(ApiModel):
     """Ranks on the node, one for each accelerator."""
     accelerator: Accelerator = "nvidia.com/gpu"
     """Resource that a slot takes, such as nvidia.com/gpu; or cpu, for training without a GPU."""
-    image: Annotated[str, Field(min_length=1, max_length=512)] | None = None
+    image: Image | None = None
     """Trainer image. Default: the one that the operator was installed with."""
     resources: ResourcesSpec = ResourcesSpec()
     """CPU and memory of the pod."""
@@ -228,7 +235,8 @@ class OutputSpec(ApiModel):
     )
 
     destination: PvcText
-    """Folder for the adapter, checkpoints and logs: pvc://claim/path. It must be writable from every node."""
+    """Folder for the adapter, checkpoints and logs: pvc://claim/path. It must be writable from every node. What another
+    job has left there is moved to previous/ in it."""
 
 
 class CheckpointSpec(ApiModel):
@@ -256,7 +264,7 @@ class RunPolicySpec(ApiModel):
     active_deadline: Duration | None = None
     """Time from the first start within which the job must end, such as 24h. Time in a queue, or suspended, is not
     counted. Default: no such limit."""
-    ttl_after_finished: Duration | None = None
+    ttl_after_finished: DurationOrZero | None = None
     """Time after its end at which the job is deleted, such as 7d; the output stays. Default: never."""
     clean_pods: Literal["Running", "All", "None"] = "Running"
     """Pods that are deleted when the job ends. Running: only those that still run, so that logs stay; All; None."""
@@ -313,7 +321,7 @@ class QLoRAJobSpec(ApiModel):
     nodes: Annotated[int, Field(ge=1, le=512)] = 1
     """Pods of the job, each on a Kubernetes node or a part of one."""
     node: NodeSpec = NodeSpec()
-    """What each of them is."""
+    """One node of the job: its slots, accelerator, image and resources."""
     checkpoint: CheckpointSpec = CheckpointSpec()
     """How often the training state is saved."""
     run_policy: RunPolicySpec = RunPolicySpec()

@@ -82,11 +82,11 @@ class Attempt(ApiModel):
     reason: str | None = None
     """Why it ended: Succeeded, Suspended, Requeued, or one of the reasons of failure."""
     message: str | None = None
-    """The same as a sentence."""
+    """Why it ended, as a sentence."""
     pod: str | None = None
     """The pod that failed first."""
     node: str | None = None
-    """The Kubernetes node of that pod."""
+    """The Kubernetes node of the pod that failed first."""
     from_step: int | None = None
     """Step at which the attempt began."""
     to_step: int | None = None
@@ -109,7 +109,7 @@ class Progress(ApiModel):
     of: int
     """Optimizer steps in all."""
     position: str
-    """Both, as in 12/60."""
+    """Steps done, of steps in all, as in 12/60."""
     loss: float | None = None
     """Mean loss a token at that step, over all ranks."""
     tokens_per_second: float | None = None
@@ -145,11 +145,11 @@ class QLoRAJobStatus(ApiModel):
     paused_since: str | None = None
     """Since when the job waits in a queue, or is suspended."""
     paused_seconds: int | None = None
-    """Time that it has done so before. Deadlines do not count it."""
+    """Seconds that the job has waited in a queue, or been suspended, before that. Deadlines do not count them."""
     restarts: int | None = None
-    """Attempts after the first, and restarts in place."""
+    """New attempts after failures and disruptions, and restarts in place. Resuming a suspended job is none."""
     counted_restarts: int | None = None
-    """Those of them that runPolicy.maxRestarts limits."""
+    """Those restarts that the job itself caused, which runPolicy.maxRestarts limits."""
     attempts: list[Attempt] = []
     """The last sets of pods, the oldest first."""
     progress: Progress | None = None

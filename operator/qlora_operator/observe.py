@@ -12,8 +12,9 @@ from qlora_api.status import Phase, QLoRAJobStatus
 from qlora_operator.builders import PodDefaults
 from qlora_operator.cache import Cache
 from qlora_operator.plan import Heard, Observation
-from qlora_operator.views import JobView, Key, PodView
+from qlora_operator.views import JobView, Key, PodView, ResourceView
 
+FINAL = frozenset({Phase.SUCCEEDED, Phase.FAILED})
 WITHOUT_PODS = frozenset({Phase.SUSPENDED, Phase.SUCCEEDED, Phase.FAILED})
 """Phases of jobs that wait for no pod."""
 
@@ -55,6 +56,7 @@ def observe(
         ),
         lost_nodes=lost_nodes,
         existing=cache.children(key, uid),
+        output_user=None if status.attempts else _output_user(cache, resource),
         heard=heard if heard is not None and heard.progress.attempt == attempt else None,
         queue_words=queue_words,
         defaults=defaults,
@@ -76,6 +78,29 @@ def silent_nodes(cache: Cache, key: Key) -> frozenset[str]:
     if resource is None or resource.metadata.deleting or resource.status.get("phase") in WITHOUT_PODS:
         return frozenset()
     return frozenset(pod.node for pod in cache.pods(key) if pod.node is not None and _looks_silent(pod))
+
+
+def _output_user(cache: Cache, resource: ResourceView) -> str | None:
+    """Of two that have not started, the older one has the folder."""
+    destination = _destination(resource)
+    for other in cache.resources():
+        if other.key == resource.key or other.metadata.namespace != resource.metadata.namespace:
+            continue
+        phase = other.status.get("phase")
+        if other.metadata.deleting or phase in FINAL or destination is None or _destination(other) != destination:
+            continue
+        if phase not in (None, Phase.PENDING) or _age(other) < _age(resource):
+            return other.metadata.name
+    return None
+
+
+def _destination(resource: ResourceView) -> str | None:
+    destination: str | None = (resource.spec.get("output") or {}).get("destination")
+    return destination
+
+
+def _age(resource: ResourceView) -> tuple[str, str]:
+    return resource.created_at, resource.metadata.uid
 
 
 def _looks_silent(pod: PodView) -> bool:

@@ -8,7 +8,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 
 from qlora_api import names
-from qlora_api.status import Phase
+from qlora_api.status import Condition, Phase, QLoRAJobStatus
 from qlora_operator.apply import NAMESPACE_TERMINATING, PREDECESSOR_LEAVES, create_children, withdraw_children
 from qlora_operator.builders import PodDefaults
 from qlora_operator.cache import Cache
@@ -19,6 +19,7 @@ from qlora_operator.merge_patch import merge_patch
 from qlora_operator.nodes import Nodes
 from qlora_operator.observe import observe, queued_job, silent_nodes
 from qlora_operator.plan import Decision, Observation, Plan, lacks_last_words, make_plan, plan_problem
+from qlora_operator.plan.start import PODS_REQUESTED
 from qlora_operator.progress import ProgressPoller
 from qlora_operator.views import JOB, POD, QLORA_JOB, Key, pod_view, resource_view
 from qlora_operator.workloads import Workloads
@@ -153,8 +154,7 @@ class Reconciler:
                 return False
             raise
         self._cache.put(QLORA_JOB, resource_view(written))
-        if plan.status.phase != observation.status.phase:
-            _log_phase(observation, plan)
+        _log_turn(observation.status, plan.status)
         count(observation.status, plan.status)
         return True
 
@@ -176,8 +176,21 @@ def _sooner(*times: float | None) -> float | None:
     return min((time for time in times if time is not None), default=None)
 
 
-def _log_phase(observation: Observation, plan: Plan) -> None:
-    phase = plan.status.phase
-    told = plan.status.condition("Failed") or plan.status.condition("Running")
-    why = f": {told.reason}: {told.message}" if told and phase in (Phase.FAILED, Phase.RESTARTING) else ""
-    log.info("phase %s%s", phase, why, extra={"phase": phase})
+def _log_turn(before: QLoRAJobStatus, after: QLoRAJobStatus) -> None:
+    """One line for each change of phase, and of what a job waits for."""
+    phase, told = after.phase, _told(after)
+    was = _told(before)
+    if told is None or (phase == before.phase and was is not None and was.reason == told.reason):
+        return
+    waits_in_vain = phase in (Phase.PENDING, Phase.STARTING) and told.reason != PODS_REQUESTED
+    level = logging.WARNING if waits_in_vain or phase in (Phase.FAILED, Phase.RESTARTING) else logging.INFO
+    attempt = after.attempts[-1].number if after.attempts else None
+    extra = {"phase": phase, "reason": told.reason, "attempt": attempt}
+    log.log(level, "phase %s: %s: %s", phase, told.reason, told.message, extra=extra)
+
+
+def _told(status: QLoRAJobStatus) -> Condition | None:
+    """The condition that says most about a job."""
+    accepted = status.condition("Accepted")
+    refused = accepted if accepted is not None and accepted.status == "False" else None
+    return refused or status.condition("Failed") or status.condition("Running")

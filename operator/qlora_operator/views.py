@@ -54,6 +54,7 @@ class ResourceView:
     """A QLoRAJob."""
 
     metadata: Metadata
+    created_at: str
     generation: int
     spec: Body
     status: Body
@@ -134,6 +135,8 @@ class PodView:
     ip: str | None
     unschedulable: str | None
     """The scheduler's sentence, while it finds no node."""
+    scheduled_at: str
+    """When it was given a node, or ""."""
     disruption: str | None
     """Reason of the DisruptionTarget condition: eviction, preemption, node loss."""
     ready: bool
@@ -162,6 +165,7 @@ def resource_view(body: Body) -> ResourceView:
     metadata = Metadata.of(body)
     return ResourceView(
         metadata=metadata,
+        created_at=body["metadata"].get("creationTimestamp", ""),
         generation=body["metadata"].get("generation", 0),
         spec=body.get("spec") or {},
         status=body.get("status") or {},
@@ -208,6 +212,7 @@ def pod_view(body: Body) -> PodView:
         node=(body.get("spec") or {}).get("nodeName"),
         ip=status.get("podIP"),
         unschedulable=scheduled.get("message", "") if scheduled.get("reason") == "Unschedulable" else None,
+        scheduled_at=scheduled.get("lastTransitionTime", "") if scheduled.get("status") == "True" else "",
         disruption=disruption.get("reason") if disruption.get("status") == "True" else None,
         ready=conditions.get("Ready", {}).get("status") == "True",
         containers=tuple(_container_view(status) for status in statuses),

@@ -60,10 +60,25 @@ REFUSALS: dict[str, tuple[dict[str, Any], str]] = {
     "output to a hub": ({"output": {"destination": "hf://a/b"}}, "write pvc://claim/path"),
     "memory with a blank": (
         {"node": {"accelerator": "cpu", "resources": {"memory": "3 GB"}}},
-        "write a quantity such as 8, 500m or 64Gi",
+        "write a quantity of memory such as 64Gi or 512Mi",
     ),
     "accelerator without a domain": ({"node": {"accelerator": "gpu"}}, "write cpu, or the name of a device resource"),
-    "duration without a unit": ({"checkpoint": {"every": "60"}}, "write a duration such as 90s, 5m, 1h30m or 7d"),
+    "duration without a unit": (
+        {"checkpoint": {"every": "60"}},
+        "write a duration of a second or more, such as 90s, 5m, 1h30m or 7d",
+    ),
+    "time of nothing": (
+        {"runPolicy": {"activeDeadline": "0s"}},
+        "write a duration of a second or more, such as 90s, 5m, 1h30m or 7d",
+    ),
+    "memory in thousandths": (
+        {"node": {"accelerator": "cpu", "resources": {"memory": "3m"}}},
+        "write a quantity of memory such as 64Gi or 512Mi",
+    ),
+    "image with a blank": (
+        {"node": {"image": "my image"}},
+        "write an image such as ghcr.io/you/qlora-trainer:0.1.0",
+    ),
     "targets with blanks": ({"adapter": {"targets": "q_proj, v_proj"}}, "names of modules separated by commas"),
     "priority class without a queue": (
         {"priorityClass": "urgent"},

@@ -1,13 +1,17 @@
-"""One JSON object a line on standard output, with the job's namespace and name and the seconds since the process
-began."""
+"""One JSON object a line on standard output: what happened, when, and in which pod of which attempt of which job.
+
+`elapsed_seconds` counts from the start of the process.
+"""
 
 from __future__ import annotations
 
 import json
+import os
 import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -31,19 +35,23 @@ _START = _process_start()
 def event(name: str, **fields: Any) -> None:
     """Prints one event."""
     about = _about(PodPaths.from_environment().job_file)
-    record = {"event": name, **about, "elapsed_seconds": round(time.time() - _START, 2), **fields}
+    now = time.time()
+    timestamp = datetime.fromtimestamp(now, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    record = {"event": name, "timestamp": timestamp, **about, "elapsed_seconds": round(now - _START, 2), **fields}
     sys.stdout.write(json.dumps(record, ensure_ascii=False) + "\n")
     sys.stdout.flush()
 
 
 @lru_cache(maxsize=1)
-def _about(job_file: Path) -> dict[str, str]:
+def _about(job_file: Path) -> dict[str, str | int]:
     """The job of this pod, read here so that no line is without it; a file that cannot be read is told elsewhere."""
+    index = os.environ.get("JOB_COMPLETION_INDEX", "")
+    place = {"completion_index": int(index)} if index.isdecimal() else {}
     try:
         job = json.loads(job_file.read_bytes())
-        return {"namespace": str(job["namespace"]), "job": str(job["name"])}
+        return {"namespace": str(job["namespace"]), "job": str(job["name"]), "attempt": int(job["attempt"]), **place}
     except (OSError, ValueError, KeyError, TypeError):
-        return {}
+        return {**place}
 
 
 @contextmanager

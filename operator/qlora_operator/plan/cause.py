@@ -22,6 +22,9 @@ DISRUPTIONS = {
 """Reasons of a pod's DisruptionTarget condition, as Kubernetes sets them."""
 
 
+VAGUE = frozenset({Reason.LAUNCHER_VANISHED, Reason.TRAINER_FAILED})
+"""What a pod says that does not know why; the kubelet may."""
+
 STOPPED_CODES = frozenset({128 + 9, 128 + 15})
 """Exit codes of a container that ends by SIGKILL or SIGTERM."""
 
@@ -95,11 +98,11 @@ def _words(ended: Terminated) -> report.Termination | None:
 def _cause_of_container(
     pod: PodView, container: ContainerView, ended: Terminated, words: report.Termination | None
 ) -> Cause:
+    if ended.reason == "OOMKilled" and (words is None or words.reason in VAGUE):
+        message = f"container {container.name} used more memory than node.resources.memory allows; write a larger value"
+        return Cause(Reason.HOST_OUT_OF_MEMORY, message, pod, ended.finished_at, words)
     if words is not None and words.reason is not None:
         return Cause(words.reason, words.message, pod, ended.finished_at, words)
-    if ended.reason == "OOMKilled":
-        message = f"container {container.name} used more memory than node.resources.memory allows; write a larger value"
-        return Cause(Reason.HOST_OUT_OF_MEMORY, message, pod, ended.finished_at)
     last_line = next((line for line in reversed(ended.message.splitlines()) if line.strip()), "no output")
     message = f"container {container.name} exited with code {ended.exit_code}: {last_line.strip()[:1000]}"
     return Cause(Reason.TRAINER_FAILED, message, pod, ended.finished_at)

@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 
 from qlora_api import report
 from qlora_api.status import QLoRAJobStatus, RestartInPlace
+from qlora_operator.plan.last_words import last_words
 from qlora_operator.plan.types import Observation
 from qlora_operator.times import timestamp
 
@@ -22,8 +23,8 @@ KEPT = 20
 def restarts_in_place(observation: Observation, words: report.Termination | None) -> list[RestartInPlace]:
     """The newest restarts of the current attempt: those recorded, told by pod 0, or counted at the end.
 
-    One that nobody told of, as while the operator was away, has a number only. What a pod tells is not believed beyond
-    `runPolicy.maxRestarts`.
+    One that nobody told of in time has a number only, and a reason if pod 0 has left it. What a pod tells is not
+    believed beyond `runPolicy.maxRestarts`.
     """
     progress = observation.progress
     known = {restart.number: restart for restart in _recorded(observation)}
@@ -33,7 +34,11 @@ def restarts_in_place(observation: Observation, words: report.Termination | None
     counted = (words.restarts or 0) if words is not None else 0
     limit = observation.spec.run_policy.max_restarts if observation.spec is not None else 0
     last = min(max([counted, *known]), max(limit, recorded))
-    return [known.get(number, RestartInPlace(number=number)) for number in range(max(0, last - KEPT) + 1, last + 1)]
+    reasons = _reasons_left(observation)
+    return [
+        known.get(number, RestartInPlace(number=number, reason=reasons.get(number)))
+        for number in range(max(0, last - KEPT) + 1, last + 1)
+    ]
 
 
 def unrecorded_restarts(observation: Observation, words: report.Termination | None) -> int:
@@ -54,6 +59,15 @@ def new_restarts(before: QLoRAJobStatus, after: QLoRAJobStatus) -> list[RestartI
     """Those that a status adds to the one before."""
     known = all_restarts(before)
     return [restart for stretch, restart in all_restarts(after).items() if stretch not in known]
+
+
+def _reasons_left(observation: Observation) -> dict[int, str]:
+    """By number, what the pod of completion index 0 said at its end of the newest restarts."""
+    words = last_words(observation.pods)
+    if words is None:
+        return {}
+    first = (words.restarts or 0) - len(words.restart_reasons) + 1
+    return dict(enumerate(words.restart_reasons, start=first))
 
 
 def _recorded(observation: Observation) -> list[RestartInPlace]:

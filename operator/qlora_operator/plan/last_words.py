@@ -25,7 +25,7 @@ def lacks_last_words(observation: Observation) -> bool:
 
 
 def last_words(pods: Iterable[PodView]) -> report.Termination | None:
-    """What the pod of completion index 0 said when it succeeded."""
+    """What the pod of completion index 0 said at its end."""
     for pod in pods:
         container = pod.container(names.TRAINER_CONTAINER)
         if pod.completion_index == 0 and container and container.terminated:

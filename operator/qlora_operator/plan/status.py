@@ -8,7 +8,7 @@ from qlora_api import report
 from qlora_api.durations import format_duration
 from qlora_api.reasons import Reason
 from qlora_api.status import Attempt, Condition, Output, Phase, Progress, QLoRAJobStatus
-from qlora_operator.plan.budget import REQUEUED, counters
+from qlora_operator.plan.budget import REQUEUED, SUSPENDED, counters
 from qlora_operator.plan.in_place import restarts_in_place, unrecorded_restarts
 from qlora_operator.plan.pause import pause_after
 from qlora_operator.plan.stall import current_stall
@@ -73,7 +73,7 @@ def _attempts(observation: Observation, decision: Decision, progress: Progress |
                 "last_step_time": progress.last_step_time if progress and attempts[-1].first_step_time else None,
             }
         )
-    elif attempts and attempts[-1].reason == REQUEUED and decision.report is not None:
+    elif attempts and attempts[-1].reason in (REQUEUED, SUSPENDED) and decision.report is not None:
         last = max(attempts[-1].to_step or 0, decision.report.step or 0)  # the pods had not ended before
         attempts[-1] = attempts[-1].model_copy(update={"to_step": last})
     return attempts
@@ -157,13 +157,14 @@ def _progress(observation: Observation, decision: Decision, now: str) -> Progres
 
     words = decision.report
     if words is not None and words.step is not None and words.of is not None:
+        saved = words.step if words.reason == Reason.STOPPED else before and before.last_checkpoint_step
         return Progress(
             step=words.step,
             of=words.of,
             position=f"{words.step}/{words.of}",
             loss=_rounded(words.loss) if words.loss is not None else before and before.loss,
             tokens_per_second=before and before.tokens_per_second,
-            last_checkpoint_step=before and before.last_checkpoint_step,
+            last_checkpoint_step=saved,
             last_step_time=seen(words.step),
         )
     told = observation.progress

@@ -48,6 +48,8 @@ class Observation:
     """Kind and name of the children that exist."""
     heard: Heard | None
     """What the pod of completion index 0 last told."""
+    output_user: str | None
+    """Name of another job that writes to the same output, or is about to."""
     queue_words: str | None
     """Why the current attempt's Job waits in its queue, if it does and the queue says it."""
     defaults: PodDefaults

@@ -94,3 +94,18 @@ def test_a_pod_that_the_job_controller_deletes_after_another_s_failure_is_not_th
     cause = first_cause(pods)
     assert cause is not None
     assert cause.reason == "CollectiveTimeout"
+
+
+def test_the_kubelet_knows_better_than_a_pod_that_does_not_know_why() -> None:
+    trainer = ended(1, words("LauncherVanished", "deepspeed ended with exit code -9"), reason="OOMKilled")
+    cause = cause_of(pod_view(pod_body(0, trainer=trainer)))
+    assert cause is not None
+    assert cause.reason == "HostOutOfMemory"
+    assert "node.resources.memory" in cause.message
+
+
+def test_a_pod_that_knows_why_is_believed_although_the_kernel_killed_something() -> None:
+    trainer = ended(1, words("DatasetInvalid"), reason="OOMKilled")
+    cause = cause_of(pod_view(pod_body(0, trainer=trainer)))
+    assert cause is not None
+    assert cause.reason == "DatasetInvalid"

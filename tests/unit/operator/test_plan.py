@@ -19,6 +19,7 @@ DEFAULTS = PodDefaults(image="trainer:1", image_pull_policy="IfNotPresent", term
 BEGIN = "2025-12-31T23:59:00Z"
 STARTED: Body = {"phase": "Starting", "startTime": BEGIN, "attempts": [{"number": 1, "startTime": BEGIN}]}
 RUNNING: Body = {**STARTED, "phase": "Running"}
+CREATING: Body = {"waiting": {"reason": "ContainerCreating"}}
 
 
 def plan(*objects: Body, status: Body | None = None, progress: report.Progress | None = None, **spec: Any) -> Plan:
@@ -191,3 +192,59 @@ def test_a_pod_in_the_cache_is_seen_in_the_order_of_its_index() -> None:
     observation = observe(cache, KEY, None, DEFAULTS, NOW)
     assert observation is not None
     assert [pod.completion_index for pod in observation.pods] == [0, 1, 2]
+
+
+def test_a_pod_whose_containers_do_not_start_is_told_after_a_minute() -> None:
+    pods = [pod_body(0), pod_body(1, trainer=CREATING, fetch=CREATING, scheduled_at="2025-12-31T23:58:30Z")]
+    made = plan(*children(), batch_job_body(), *pods, status=STARTED)
+    running = made.status.condition("Running")
+    assert running is not None
+    assert running.reason == "ContainersNotStarted"
+    assert "kubectl describe pod job-1-1-abcde" in running.message
+
+
+def test_a_pod_that_has_just_been_scheduled_is_waited_for() -> None:
+    pods = [pod_body(0), pod_body(1, trainer=CREATING, fetch=CREATING, scheduled_at="2025-12-31T23:59:50Z")]
+    made = plan(*children(), batch_job_body(), *pods, status=STARTED)
+    running = made.status.condition("Running")
+    assert running is not None
+    assert running.reason == "PodsRequested"
+    assert made.requeue_after == 60, "no event tells that a minute has passed"
+
+
+def other_job(name: str, uid: str, created_at: str, **status: Any) -> Body:
+    body = stored(job_body(name), uid=uid, status=status)
+    body["metadata"]["creationTimestamp"] = created_at
+    return body
+
+
+def plan_beside(other: Body) -> Plan:
+    """The plan for a new job of the year 2026, of the same output as the other."""
+    cache = Cache()
+    for body in (other, other_job("job", "uid", "2026-01-01T00:00:00Z")):
+        cache.put(QLORA_JOB, QLORA_JOB.view(body))
+    observation = observe(cache, KEY, None, DEFAULTS, NOW)
+    assert observation is not None
+    return make_plan(observation)
+
+
+def test_an_output_that_another_job_writes_to_is_refused_until_that_has_ended() -> None:
+    made = plan_beside(other_job("first", "other", "2027-01-01T00:00:00Z", phase="Running"))
+    accepted = made.status.condition("Accepted")
+    assert accepted is not None
+    assert (accepted.status, accepted.reason, kinds(made)) == ("False", "OutputInUse", [])
+    assert "pvc://results/out is in use by QLoRAJob first" in accepted.message
+    ended_job = other_job("first", "other", "2025-01-01T00:00:00Z", phase="Succeeded")
+    assert kinds(plan_beside(ended_job)) == ["Service", "ConfigMap", "Job"]
+
+
+def test_of_two_new_jobs_with_one_output_the_older_one_starts() -> None:
+    assert kinds(plan_beside(other_job("older", "other", "2025-01-01T00:00:00Z"))) == []
+    assert kinds(plan_beside(other_job("newer", "other", "2027-01-01T00:00:00Z"))) == ["Service", "ConfigMap", "Job"]
+
+
+def test_a_job_is_not_said_to_train_before_its_ranks_do() -> None:
+    pods = [pod_body(0), pod_body(1)]
+    running = plan(*children(), batch_job_body(), *pods, status=STARTED).status.condition("Running")
+    assert running is not None
+    assert running.message == "starting the ranks of 2 nodes"

@@ -470,3 +470,24 @@ def test_restarts_in_place_spend_the_same_budget_as_attempts() -> None:
 def test_a_pod_cannot_fill_the_status_with_restarts() -> None:
     made = follow_restarts(RUNNING, in_place(9_999), runPolicy={"maxRestarts": 100})
     assert [restart.number for restart in made.status.attempts[-1].restarts_in_place or []] == list(range(81, 101))
+
+
+def test_restarts_that_were_not_told_in_time_have_the_reasons_that_pod_0_left() -> None:
+    first = failed_pod("HostOutOfMemory", restarts=2, restartReasons=["LauncherVanished", "HostOutOfMemory"])
+    made = plan(RUNNING, *children(), batch_job_body("FailureTarget"), first, failed_pod("PeerLost", index=1))
+    told = made.status.attempts[0].restarts_in_place
+    assert told is not None
+    assert [restart.reason for restart in told] == ["LauncherVanished", "HostOutOfMemory"]
+    assert [note.reason for note in made.events] == ["LauncherVanished", "HostOutOfMemory", "HostOutOfMemory"]
+
+
+def test_a_suspended_job_knows_how_far_its_pods_came_before_they_stopped() -> None:
+    words = {"outcome": "Failed", "reason": "Stopped", "message": "asked", "step": 5, "of": 9, "fromStep": 0}
+    stopped = pod_body(0, trainer=ended(143, words), phase="Failed", deleting=True)
+    suspended = attempt(reason="Suspended", fromStep=0, toStep=3)
+    progress = {"step": 3, "of": 9, "position": "3/9"}
+    written = status("Suspended", suspended, progress=progress, pausedSince=ago(5))
+    made = plan(written, *children(), stopped, runPolicy={"suspend": True})
+    assert made.status.attempts[0].to_step == 5
+    assert made.status.progress is not None
+    assert (made.status.progress.position, made.status.progress.last_checkpoint_step) == ("5/9", 5)

@@ -152,3 +152,10 @@ def test_the_kernels_count_is_read_from_either_cgroup_version(tmp_path: Path, fi
     (tmp_path / file).parent.mkdir(exist_ok=True)
     (tmp_path / file).write_text(content)
     assert oom_kills(tmp_path) == 2
+
+
+def test_a_launcher_that_the_kernel_has_killed_for_memory_is_told_as_such() -> None:
+    told = decide(Ending({0: None}, exit_code=-9, oom_kills=1))
+    assert told.reason == Reason.HOST_OUT_OF_MEMORY
+    assert "node.resources.memory" in told.message
+    assert decide(Ending({0: None}, exit_code=-9, oom_kills=0)).reason == Reason.LAUNCHER_VANISHED

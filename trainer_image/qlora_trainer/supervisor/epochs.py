@@ -72,7 +72,11 @@ class Epochs:
         assert outcome is not None, "a gang ends only after it has trained, or when it is asked to stop"
         known = self._status.from_step
         return outcome.model_copy(
-            update={"restarts": restarts, "from_step": outcome.from_step if known is None else known}
+            update={
+                "restarts": restarts,
+                "restart_reasons": self._status.restart_reasons,
+                "from_step": outcome.from_step if known is None else known,
+            }
         )
 
     def _gathers(self, epoch: int) -> bool:

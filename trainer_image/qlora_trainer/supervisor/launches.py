@@ -29,14 +29,14 @@ class Launches:
         launcher = standby[1] if standby is not None and stands_by else self._start(epoch)
         self._paths.progress.unlink(missing_ok=True)
         replace_text(self._paths.epoch, str(epoch))
-        log.event("launched", epoch=epoch, stood_by=stands_by, world_size=self._job.world_size, pid=launcher.pid)
+        log.event("launched", restarts=epoch, stood_by=stands_by, world_size=self._job.world_size, pid=launcher.pid)
         return launcher
 
     def stand_by(self, epoch: int) -> None:
         """Starts the ranks of a later epoch, which wait for it."""
         if self._standby is None:
             self._standby = epoch, self._start(epoch)
-            log.event("standing_by", epoch=epoch, pid=self._standby[1].pid)
+            log.event("standing_by", restarts=epoch, pid=self._standby[1].pid)
 
     def end(self) -> None:
         """Ends the ranks that stand by."""

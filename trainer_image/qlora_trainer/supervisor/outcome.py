@@ -82,6 +82,8 @@ def decide(ending: Ending) -> Termination:
         chosen = _killed(ending, ending.vanished)
     elif ending.halted is not None and len(stops) < len(ending.ranks):
         chosen = termination.failed(Reason.PEER_LOST, f"stopped because of another pod: {ending.halted}")
+    elif ending.oom_kills:
+        chosen = _out_of_memory("deepspeed", silent)
     elif ending.outlived:
         chosen = _vanished(ending, stops)
     elif silent is not None:
@@ -131,11 +133,14 @@ def _silent(ending: Ending, rank: int) -> Termination:
 
 def _killed(ending: Ending, rank: int) -> Termination:
     if ending.oom_kills == 0:
-        reason, message = Reason.TRAINER_FAILED, f"rank {rank} was killed by SIGKILL, not for want of memory"
-    else:
-        reason = Reason.HOST_OUT_OF_MEMORY
-        message = f"rank {rank} was killed, most likely for want of memory; write more node.resources.memory"
-    return termination.failed(reason, message, rank=rank)
+        message = f"rank {rank} was killed by SIGKILL, not for want of memory"
+        return termination.failed(Reason.TRAINER_FAILED, message, rank=rank)
+    return _out_of_memory(f"rank {rank}", rank)
+
+
+def _out_of_memory(who: str, rank: int | None) -> Termination:
+    message = f"{who} was killed, most likely for want of memory; write more node.resources.memory"
+    return termination.failed(Reason.HOST_OUT_OF_MEMORY, message, **({} if rank is None else {"rank": rank}))
 
 
 def _with_peak_memory(chosen: Termination, left: list[Termination]) -> Termination:

@@ -40,6 +40,11 @@ class Status:
         """Step at which the attempt began, once that is known."""
         return self._from_step
 
+    @property
+    def restart_reasons(self) -> list[str]:
+        """Why the newest restarts in place were made."""
+        return [restart.reason for restart in self._restarts[-RESTARTS_TOLD:]]
+
     def restarted(self, restart: Restart) -> None:
         """Remembers a restart in place. No rank lives at this moment: what the last ones wrote is not of the next."""
         self.figures()

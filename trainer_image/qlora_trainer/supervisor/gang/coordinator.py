@@ -146,4 +146,4 @@ class Coordinator:
 
     def _enter(self, state: GangState) -> None:
         self._state, self._since = state, self._clock()
-        log.event("gang", state=state, epoch=self._epoch, why=self._why)
+        log.event("gang", state=state, restarts=self._epoch, why=self._why)
