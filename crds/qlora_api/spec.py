@@ -158,6 +158,9 @@ class TrainingSpec(ApiModel):
     """Sequences that one rank holds at once. More is faster and needs more memory."""
     sequence_length: Annotated[int, Field(ge=8, le=1_048_576)] = 2048
     """Tokens of a sequence at most; longer ones are cut at the end."""
+    packing: bool = False
+    """Fill each sequence with several rows, which do not see each other: faster when rows are shorter than
+    sequenceLength. Then globalBatchSize counts filled sequences, so there are fewer steps."""
     learning_rate: Annotated[float, Field(gt=0, le=1)] = 2e-4
     """Learning rate after the warm-up."""
     schedule: Literal["cosine", "linear", "constant"] = "cosine"

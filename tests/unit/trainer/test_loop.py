@@ -23,7 +23,7 @@ def test_a_loss_that_is_no_number_ends_the_run_before_it_reaches_the_weights(
     (pod,) = Gang(tmp_path).new_pods()
     engine = MagicMock(device=torch.device("cpu"))
     engine.optimizer = SimpleNamespace(param_groups=[{"lr": 0.0}])
-    dataset = MagicMock(targets=torch.ones(4, dtype=torch.int64), offsets=torch.arange(5))
+    dataset = MagicMock(targets=torch.ones(4, dtype=torch.int64), lengths=torch.ones(4, dtype=torch.int64))
     dataset.__len__.return_value = 4
     saver = MagicMock(is_due=False)
     monkeypatch.setattr(loop, "comm", MagicMock(get_rank=lambda: 0, get_world_size=lambda: 1))

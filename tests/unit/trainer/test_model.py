@@ -30,7 +30,8 @@ def rows() -> Dataset:
     learned = torch.tensor([number % 3 != 0 for length in lengths for number in range(length)])
     ids = torch.randint(0, 250, (sum(lengths),), generator=torch.Generator().manual_seed(1), dtype=torch.int32)
     targets = torch.tensor([int(learned[a:b].sum()) for a, b in itertools.pairwise(offsets)])
-    return Dataset(ids, learned, offsets, targets, "")
+    numbers = torch.arange(4)
+    return Dataset(ids, learned, offsets, numbers[:-1], numbers, targets, torch.tensor(lengths), False, "")
 
 
 def test_the_base_is_in_four_bits_and_the_adapter_in_float32(tiny_model: Path) -> None:
@@ -84,7 +85,7 @@ def test_the_loss_is_that_of_transformers_on_the_learned_tokens(tiny_model: Path
     model = load(tiny_model, quantization={"type": "none"})
     total = 0.0
     for number in range(len(rows)):
-        ids, learned = rows.row(number)
+        ((ids, learned),) = rows.sequence(number)
         labels = torch.where(learned, ids.long(), IGNORED)[None]
         mean = model(input_ids=ids.long()[None], labels=labels).loss
         total += mean.item() * int(learned[1:].sum())

@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 from safetensors.torch import load_file
@@ -20,13 +21,14 @@ STAGES = (0, 1, 2)
 STOP_AFTER = 3
 
 
-def job(gang: Gang, stage: int, attempt: int, nodes: int = 2) -> list[Pod]:
+def job(gang: Gang, stage: int, attempt: int, nodes: int = 2, **training: Any) -> list[Pod]:
     pods = gang.new_pods(
         nodes=nodes,
         attempt=attempt,
         quantization={"type": "nf4"},
         adapter={"dropout": 0.2},
         deepspeed={"zeroStage": stage},
+        training=training,
     )
     for pod in pods:
         fetch(pod.job, PodPaths(pod.root))
@@ -83,3 +85,21 @@ def test_it_resumes_exactly_at_every_stage_and_at_another_world_size(tmp_path: P
 
     run((job(moved, 0, 2, nodes=1), None))
     assert moved.losses() == pytest.approx(whole[2].losses(), abs=1e-5)
+
+
+def test_packed_sequences_are_resumed_exactly_and_shared_out_over_any_number_of_ranks(
+    tmp_path: Path, tiny_model: Path
+) -> None:
+    packed = {"packing": True, "sequenceLength": 128, "epochs": 8}
+    whole, parts, alone = (Gang(tmp_path / name, tiny_model) for name in ("whole", "parts", "alone"))
+    run(
+        (job(whole, 1, 1, **packed), None),
+        (job(parts, 1, 1, **packed), STOP_AFTER),
+        (job(parts, 1, 2, **packed), None),
+    )
+    assert list(whole.losses()) == [1, 2, 3, 4, 5, 6]
+    assert parts.losses() == whole.losses()
+    assert adapter(parts) == adapter(whole)
+
+    run((job(alone, 0, 1, nodes=1, **packed), None))
+    assert alone.losses() == pytest.approx(whole.losses(), abs=1e-5)

@@ -51,10 +51,10 @@ def train(
         learned = int(dataset.targets[batch].sum())
         portions = micro_batches(batch, rank, world_size, training.micro_batch_size)
         total = torch.zeros((), dtype=torch.float64)
-        for number, rows in enumerate(portions):
+        for number, sequences in enumerate(portions):
             position = step * training.global_batch_size + rank * share + number * training.micro_batch_size
             torch.manual_seed(training.seed + position)  # dropout is a function of seed and position in the data
-            loss = loss_sum(engine, collate(dataset, rows, engine.device))
+            loss = loss_sum(engine, collate(dataset, sequences, engine.device))
             engine.backward(loss * (world_size / learned), scale_wrt_gas=False)
             total += loss.detach().double().cpu()
             if number < len(portions) - 1:
@@ -70,7 +70,7 @@ def train(
             )
         engine.step()
         norm = float(engine.get_global_grad_norm() or 0.0)
-        progress.step(step + 1, mean_loss, rate, norm, _tokens(dataset, batch), time.monotonic() - begin)
+        progress.step(step + 1, mean_loss, rate, norm, int(dataset.lengths[batch].sum()), time.monotonic() - begin)
         stopped, due = bool(agreed[1]), bool(agreed[2])
         if stopped or due or step + 1 == of:
             saver.save(engine, step + 1, mean_loss)
@@ -83,7 +83,3 @@ def train(
 def _votes(*votes: bool) -> list[torch.Tensor]:
     """What a rank wants; summed over the ranks, anything but zero is a yes that all of them see at the same step."""
     return [torch.tensor(float(vote), dtype=torch.float64) for vote in votes]
-
-
-def _tokens(dataset: Dataset, batch: list[int]) -> int:
-    return int((dataset.offsets[1:] - dataset.offsets[:-1])[batch].sum())

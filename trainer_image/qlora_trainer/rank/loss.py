@@ -8,49 +8,68 @@ import torch
 from torch.nn.functional import cross_entropy
 from torch.nn.utils.rnn import pad_sequence
 
-from qlora_trainer.rank.data import Dataset
+from qlora_trainer.rank.data import Dataset, Document
 
 IGNORED = -100
 
 
 class MicroBatch(NamedTuple):
-    """Rows padded at the end to one length; all three are int64 of shape (rows, length)."""
+    """Sequences padded at the end to one length; what is not None is int64 of shape (sequences, length)."""
 
     input_ids: torch.Tensor
-    attention_mask: torch.Tensor
     labels: torch.Tensor
     """The token to predict at each position, IGNORED where nothing is learned."""
+    attention_mask: torch.Tensor | None
+    """0 at padding. None if there is none, or if the sequences are packed."""
+    position_ids: torch.Tensor | None
+    """Positions within each document, from which the model sees where documents end; None if not packed."""
 
 
-def collate(dataset: Dataset, rows: list[int], device: torch.device) -> MicroBatch:
-    """A micro-batch of some rows. The labels are shifted: position i holds token i + 1."""
-    ids, labels, mask = [], [], []
-    for number in rows:
-        row, learned = dataset.row(number)
-        target = torch.full(row.shape, IGNORED, dtype=torch.int64)
-        target[:-1] = torch.where(learned[1:], row[1:].long(), IGNORED)
-        ids.append(row.long())
-        labels.append(target)
-        mask.append(torch.ones(len(row), dtype=torch.int64))
-    return MicroBatch(
-        pad_sequence(ids, batch_first=True).to(device),
-        pad_sequence(mask, batch_first=True).to(device),
-        pad_sequence(labels, batch_first=True, padding_value=IGNORED).to(device),
-    )
+def collate(dataset: Dataset, sequences: list[int], device: torch.device) -> MicroBatch:
+    """A micro-batch of some sequences. The labels are shifted: position i holds token i + 1."""
+    rows = [dataset.sequence(number) for number in sequences]
+    ids = [torch.cat([document.ids for document in row]).long() for row in rows]
+    learned = [torch.cat([document.learned for document in row]) for row in rows]
+    longest = max(map(len, ids))
+
+    def padded(values: list[torch.Tensor], padding: int = 0) -> torch.Tensor:
+        return pad_sequence(values, batch_first=True, padding_value=padding).to(device)
+
+    mask = positions = None
+    if dataset.is_packed:
+        positions = padded([_positions(row, longest) for row in rows])
+    elif len(rows) > 1:
+        mask = padded([torch.ones(len(row), dtype=torch.int64) for row in ids])
+    labels = padded([_labels(*row) for row in zip(ids, learned, strict=True)], IGNORED)
+    return MicroBatch(padded(ids), labels, mask, positions)
+
+
+def _labels(ids: torch.Tensor, learned: torch.Tensor) -> torch.Tensor:
+    """What is to be predicted: at the end of a document nothing, as the first token of the next is not learned."""
+    labels = torch.full(ids.shape, IGNORED, dtype=torch.int64)
+    labels[:-1] = torch.where(learned[1:], ids[1:], IGNORED)
+    return labels
+
+
+def _positions(documents: list[Document], length: int) -> torch.Tensor:
+    """Positions from 0 in each document; the padding up to `length` is a document of its own."""
+    lengths = [len(document.ids) for document in documents]
+    return torch.cat([torch.arange(each) for each in (*lengths, length - sum(lengths))])
 
 
 def loss_sum(model: Any, batch: MicroBatch) -> torch.Tensor:
     """Sum of the negative log-likelihoods of the learned tokens: a float32 scalar.
 
-    The output layer is applied only where some row of the micro-batch learns: with a large vocabulary it is
+    The output layer is applied only where some sequence of the micro-batch learns: with a large vocabulary it is
     a good part of the work, and its float32 logits are most of the memory.
     """
     positions = (batch.labels != IGNORED).any(dim=0).nonzero().squeeze(1)
     output = model(
         input_ids=batch.input_ids,
-        attention_mask=batch.attention_mask if len(batch.input_ids) > 1 else None,
+        attention_mask=batch.attention_mask,
         logits_to_keep=positions,
         use_cache=False,
+        **({} if batch.position_ids is None else {"position_ids": batch.position_ids}),
     )
     labels = batch.labels[:, positions]
     return cross_entropy(output.logits.float().flatten(0, 1), labels.flatten(), ignore_index=IGNORED, reduction="sum")

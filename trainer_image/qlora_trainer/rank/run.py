@@ -25,6 +25,7 @@ from qlora_trainer.rank.checkpoint import Checkpoint, newest_checkpoint, remove_
 from qlora_trainer.rank.claim import Claim
 from qlora_trainer.rank.data import Dataset, load_dataset, make_dataset, wait_for_dataset
 from qlora_trainer.rank.engine import make_engine
+from qlora_trainer.rank.isolation import check_isolation
 from qlora_trainer.rank.loop import train
 from qlora_trainer.rank.model import load_model
 from qlora_trainer.rank.output import finished_facts, is_finished, write_adapter
@@ -61,6 +62,8 @@ def run(paths: PodPaths, rank: int, stop: StopSignal) -> Termination:
 
     with log.phase("load_model", rank=rank):
         model = load_model(sources.model, job.spec, device)
+        if dataset.is_packed:
+            check_isolation(model, job.spec.model.source)
     with log.phase("initialize", rank=rank):
         engine = make_engine(model, job)
     from_step = 0
@@ -80,7 +83,7 @@ def run(paths: PodPaths, rank: int, stop: StopSignal) -> Termination:
         from_step,
         loss=None if checkpoint is None else checkpoint.facts["loss"],
     )
-    log.event("training", rank=rank, from_step=from_step, of=of, rows=len(dataset))
+    log.event("training", rank=rank, from_step=from_step, of=of, sequences=len(dataset))
     saver = Saver(claim, rank, parse_duration(job.spec.checkpoint.every), job.spec.checkpoint.keep, facts, progress)
     done = train(engine, dataset, job, from_step, of, saver, progress, stop)
     figures = {"step": progress.progress.step, "of": of, "fromStep": from_step, "loss": progress.progress.loss}
@@ -126,7 +129,7 @@ def _agree_where_to_begin(claim: Claim, rank: int) -> tuple[bool, Checkpoint | N
 
 
 def _check_same_data(checkpoint: Checkpoint | None, facts: dict[str, Any]) -> None:
-    """The order of the rows is a function of their number, so other data would silently change the run."""
+    """The order of the sequences is a function of their number, so other data would silently change the run."""
     if checkpoint is None:
         return
     if checkpoint.facts["datasetSha256"] != facts["datasetSha256"]:
