@@ -11,7 +11,7 @@ from support.jobs import Body
 from support.nodes import Node
 from support.processes import wait_until
 
-STEPS = 240
+STEPS = 120
 PATIENCE = 300.0
 """Seconds for whatever is waited for."""
 
@@ -19,7 +19,7 @@ PATIENCE = 300.0
 def small_job(name: str, steps: int = STEPS, **spec: Any) -> Body:
     """The demo's job with short steps, of which many are needed, and many checkpoints."""
     body = example_job(name, output={"destination": f"pvc://results/{name}"}, checkpoint={"every": "5s"}, **spec)
-    body["spec"]["training"] |= {"maxSteps": steps, "globalBatchSize": 2, "microBatchSize": 1, "sequenceLength": 64}
+    body["spec"]["training"] |= {"maxSteps": steps, "globalBatchSize": 4, "microBatchSize": 2, "sequenceLength": 64}
     return body
 
 
@@ -79,7 +79,11 @@ class Survivor:
     def wait_for_attempt(self, number: int, timeout: float = PATIENCE) -> None:
         self.wait(
             f"attempt {number} trains",
-            lambda status: status["phase"] == "Running" and status["attempts"][-1]["number"] == number,
+            lambda status: (
+                status["phase"] == "Running"
+                and status["attempts"][-1]["number"] == number
+                and status["attempts"][-1].get("fromStep") is not None
+            ),
             timeout,
         )
 

@@ -70,6 +70,6 @@ targets {spec.adapter.targets}.
 Trained by qlora-operator on `{spec.dataset.source}` with a base of type {spec.quantization.type}: \
 {training["step"]} steps of {spec.training.global_batch_size} sequences, last loss {training["loss"]:.4f}.
 
-    base = AutoModelForCausalLM.from_pretrained("{base_name(job)}")
-    model = PeftModel.from_pretrained(base, "path/of/this/folder")
+    base = AutoModelForCausalLM.from_pretrained("the folder of {Path(base_name(job)).name}")
+    model = PeftModel.from_pretrained(base, "this folder")
 """
