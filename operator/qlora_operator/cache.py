@@ -24,6 +24,7 @@ class Cache:
     def __init__(self) -> None:
         self._views: dict[Key, dict[tuple[str, str], View]] = defaultdict(dict)
         self._newest: dict[str, int] = defaultdict(int)
+        self._departed: dict[Key, dict[str, PodView]] = defaultdict(dict)
 
     def newest(self, kind: Kind) -> int:
         """The highest resource version that was ever told of a kind, by the end of an object or otherwise."""
@@ -47,13 +48,26 @@ class Cache:
         key = owner_key(view)
         if key is None or key not in self._views:
             return key
+        self._keep_departed(key, view)
         views = self._views[key]
         known = views.get((kind.name, view.metadata.name))
         if known is not None and known.metadata.uid == view.metadata.uid:
             del views[kind.name, view.metadata.name]
         if not views:
             del self._views[key]
+            self._departed.pop(key, None)
         return key
+
+    def _keep_departed(self, key: Key, view: View) -> None:
+        """Keeps the last pods that went: that of the newest attempt may be why the others ended."""
+        if isinstance(view, ResourceView):
+            self._departed.pop(key, None)
+        elif isinstance(view, PodView) and view.deletion_requested_at:
+            departed = self._departed[key]
+            attempt = view.metadata.attempt or 0
+            for name in [name for name, pod in departed.items() if (pod.metadata.attempt or 0) < attempt]:
+                del departed[name]
+            departed[view.metadata.name] = view
 
     def replace(self, kind: Kind, view: View) -> None:
         """Takes over what we know better of an object than its watch, unless that has told of its end by now."""
@@ -108,6 +122,10 @@ class Cache:
     def pods(self, key: Key) -> list[PodView]:
         """The pods of all attempts."""
         return [view for view in self._of(key) if isinstance(view, PodView)]
+
+    def departed_pods(self, key: Key) -> list[PodView]:
+        """Pods of the newest attempt that lost any which have been deleted, as they were at their end."""
+        return list(self._departed.get(key, {}).values())
 
     def owned(self, key: Key, owner_uid: str) -> list[tuple[Kind, View]]:
         """What is controlled by the QLoRAJob of that UID."""

@@ -51,6 +51,7 @@ def observe(
         job=job,
         jobs=tuple(jobs),
         pods=tuple(pod for pod in pods if pod.job_uid == uid and pod.metadata.attempt == attempt),
+        departed_pods=_departed(cache, key, uid, attempt, status),
         older_pods=tuple(
             pod for pod in pods if pod.job_uid == uid and pod.metadata.attempt != attempt and not pod.finished
         ),
@@ -78,6 +79,16 @@ def silent_nodes(cache: Cache, key: Key) -> frozenset[str]:
     if resource is None or resource.metadata.deleting or resource.status.get("phase") in WITHOUT_PODS:
         return frozenset()
     return frozenset(pod.node for pod in cache.pods(key) if pod.node is not None and _looks_silent(pod))
+
+
+def _departed(cache: Cache, key: Key, uid: str, attempt: int, status: QLoRAJobStatus) -> tuple[PodView, ...]:
+    """An attempt that a queue has interrupted goes on under its number: what went before is not counted."""
+    since = status.attempts[-1].start_time if status.attempts else ""
+    return tuple(
+        pod
+        for pod in cache.departed_pods(key)
+        if (pod.job_uid, pod.metadata.attempt) == (uid, attempt) and pod.deletion_requested_at >= since
+    )
 
 
 def _output_user(cache: Cache, resource: ResourceView) -> str | None:

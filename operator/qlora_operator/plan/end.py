@@ -19,7 +19,7 @@ def end_failed_attempt(observation: Observation) -> Decision | None:
     if job is None or (job.metadata.deleting and not job.failing):
         name = names.attempt_name(observation.resource.metadata.name, observation.attempt)
         return end(observation, Reason.POD_LOST, f"Job {name} was deleted from outside, and its pods with it")
-    cause = first_cause(observation.pods, observation.lost_nodes)
+    cause = first_cause(observation.known_pods, observation.lost_nodes)
     if job.failing and job.suspended and (cause is None or cause.reason in CONSEQUENCES):
         # the pods that were asked to stop first had ended before the Job controller came to the others
         message = "its queue has taken the place back, and the Job could not be kept"

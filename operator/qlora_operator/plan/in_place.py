@@ -63,7 +63,7 @@ def new_restarts(before: QLoRAJobStatus, after: QLoRAJobStatus) -> list[RestartI
 
 def _reasons_left(observation: Observation) -> dict[int, str]:
     """By number, what the pod of completion index 0 said at its end of the newest restarts."""
-    words = last_words(observation.pods)
+    words = last_words(observation.known_pods)
     if words is None:
         return {}
     first = (words.restarts or 0) - len(words.restart_reasons) + 1

@@ -47,7 +47,7 @@ def _wait(observation: Observation, job: JobView) -> Decision | None:
         Phase.QUEUED,
         QUEUED if observation.is_open else REQUEUED,
         _message(observation, job),
-        report=None if observation.is_open else last_words(observation.pods),
+        report=None if observation.is_open else last_words(observation.known_pods),
         requeue_after=LOOK_SOON if observation.queue_words is None and _is_new(observation) else LOOK_AGAIN,
     )
 
@@ -65,7 +65,7 @@ def _is_new(observation: Observation) -> bool:
 
 
 def _interrupt(observation: Observation, phase: Phase, message: str) -> Decision:
-    return Decision(phase, REQUEUED, message, attempt=AttemptChange.END, report=last_words(observation.pods))
+    return Decision(phase, REQUEUED, message, attempt=AttemptChange.END, report=last_words(observation.known_pods))
 
 
 def _is_elsewhere(observation: Observation, job: JobView) -> bool:

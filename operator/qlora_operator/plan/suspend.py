@@ -24,5 +24,5 @@ def suspend_job(observation: Observation) -> Decision | None:
     if observation.is_open:
         return Decision(Phase.SUSPENDED, SUSPENDED, MESSAGE, attempt=AttemptChange.END)
     record = observation.record
-    words = last_words(observation.pods) if record is not None and record.reason == SUSPENDED else None
+    words = last_words(observation.known_pods) if record is not None and record.reason == SUSPENDED else None
     return Decision(Phase.SUSPENDED, SUSPENDED, MESSAGE, delete_jobs=observation.live_jobs, report=words)

@@ -38,6 +38,8 @@ class Observation:
     job: JobView | None
     pods: tuple[PodView, ...]
     """Of the current attempt, in the order of their completion index."""
+    departed_pods: tuple[PodView, ...]
+    """Of the current attempt, those that were deleted since its pods were asked for."""
     older_pods: tuple[PodView, ...]
     """Of earlier attempts, as far as they have not ended."""
     jobs: tuple[JobView, ...]
@@ -54,6 +56,11 @@ class Observation:
     """Why the current attempt's Job waits in its queue, if it does and the queue says it."""
     defaults: PodDefaults
     now: datetime
+
+    @property
+    def known_pods(self) -> tuple[PodView, ...]:
+        """Those of the current attempt, and those that it has lost."""
+        return (*self.pods, *self.departed_pods)
 
     @property
     def record(self) -> Attempt | None:

@@ -94,3 +94,23 @@ def test_the_newest_version_of_a_kind_is_remembered_beyond_its_objects() -> None
     cache.put(SERVICE, SERVICE.view(child_body("Service", "job", version=3)))
     cache.remove(SERVICE, SERVICE.view(child_body("Service", "job", version=8)))
     assert (cache.newest(SERVICE), cache.newest(POD)) == (8, 0)
+
+
+def test_a_pod_that_went_is_remembered_until_a_pod_of_a_later_attempt_goes() -> None:
+    cache = Cache()
+    first, second = (pod_view(pod_body(0, attempt=number, deleting=True)) for number in (1, 2))
+    for pod in (first, second):
+        cache.put(POD, pod)
+    cache.remove(POD, first)
+    assert cache.departed_pods(KEY) == [first]
+    cache.put(POD, pod_view(pod_body(1, attempt=2)))
+    cache.remove(POD, second)
+    assert cache.departed_pods(KEY) == [second]
+
+
+def test_nothing_is_remembered_of_a_job_that_is_gone() -> None:
+    cache = Cache()
+    pod = pod_view(pod_body(0, deleting=True))
+    cache.put(POD, pod)
+    cache.remove(POD, pod)
+    assert cache.departed_pods(KEY) == []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -16,7 +17,7 @@ from qlora_operator.cache import Cache
 from qlora_operator.observe import observe
 from qlora_operator.plan import Heard, Plan, make_plan
 from qlora_operator.times import timestamp
-from qlora_operator.views import KIND_BY_NAME, QLORA_JOB
+from qlora_operator.views import KIND_BY_NAME, POD, QLORA_JOB
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 KEY = ("default", "job")
@@ -44,6 +45,7 @@ def plan(
     lost_nodes: frozenset[str] = frozenset(),
     progress: report.Progress | None = None,
     silence: float = 0,
+    gone: Sequence[Body] = (),
     **spec: Any,
 ) -> Plan:
     cache = Cache()
@@ -51,6 +53,8 @@ def plan(
     for body in objects:
         kind = KIND_BY_NAME[body["kind"]]
         cache.put(kind, kind.view(body))
+    for body in gone:
+        cache.remove(POD, POD.view(body))
     observation = observe(cache, KEY, progress and Heard(progress, silence), DEFAULTS, NOW, lost_nodes)
     assert observation is not None
     return make_plan(observation)
@@ -491,3 +495,18 @@ def test_a_suspended_job_knows_how_far_its_pods_came_before_they_stopped() -> No
     assert made.status.attempts[0].to_step == 5
     assert made.status.progress is not None
     assert (made.status.progress.position, made.status.progress.last_checkpoint_step) == ("5/9", 5)
+
+
+def test_a_deleted_pod_that_is_gone_already_is_the_cause_all_the_same() -> None:
+    words = {"outcome": "Failed", "reason": "Stopped", "message": "asked to stop", "step": 5, "of": 9}
+    gone = pod_body(1, trainer=ended(143, words), phase="Failed", deletion_requested_at=ago(3))
+    left = pod_body(0, trainer=ended(143, words), phase="Failed", deletion_requested_at=ago(1))
+    made = plan(RUNNING, *children(), batch_job_body("FailureTarget"), left, gone=[gone])
+    record = made.status.attempts[0]
+    assert (record.reason, record.pod, record.to_step) == ("PodLost", "job-1-1-abcde", 5)
+
+
+def test_a_pod_that_a_queue_has_taken_before_is_no_cause() -> None:
+    gone = pod_body(1, trainer=ended(143), phase="Failed", deletion_requested_at=ago(500))
+    made = plan(RUNNING, *children(), batch_job_body("FailureTarget"), failed_pod("PeerLost"), gone=[gone])
+    assert made.status.attempts[0].reason == "PeerLost"
