@@ -5,7 +5,7 @@ SHELL := /bin/bash
 BIN    := .venv/bin
 PYTEST := $(BIN)/pytest
 
-.PHONY: help demo test test-fast test-chart test-integration test-faults test-e2e lint format typecheck generate verify \
+.PHONY: help demo test test-fast test-matrix test-chart test-integration test-faults test-e2e lint format typecheck generate verify \
         venv lock binaries kueue images cluster-up cluster-down benchmark-job benchmark-recovery clean
 
 help: ## This list
@@ -22,6 +22,9 @@ test-fast: lint ## What to run on every save
 .PHONY: test-unit
 test-unit: venv
 	$(PYTEST) tests/unit tests/golden
+
+test-matrix: venv ## Every method with every quantisation, ZeRO stage and checkpointing (a quarter of an hour)
+	$(PYTEST) tests/matrix
 
 test-chart: venv binaries ## The Helm chart, rendered
 	$(PYTEST) tests/chart

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import ConfigDict, Field
+from pydantic.alias_generators import to_camel
 
+from qlora_api import methods
 from qlora_api.base import ApiModel, matching, rules
 from qlora_api.durations import DURATION_PATTERN, LASTING_PATTERN
 from qlora_api.quantity import CpuQuantity, MemoryQuantity
@@ -46,6 +48,15 @@ Targets = Annotated[
         2048,
     ),
 ]
+ModuleNames = Annotated[
+    str,
+    matching(
+        r"^[A-Za-z_][A-Za-z0-9_.]*(,[A-Za-z_][A-Za-z0-9_.]*)*$",
+        "write names of modules separated by commas, such as norm or lm_head",
+        2048,
+    ),
+]
+TokenText = Annotated[str, Field(min_length=1, max_length=256, description="A token, as the tokenizer writes it.")]
 Accelerator = Annotated[
     str,
     matching(
@@ -55,6 +66,31 @@ Accelerator = Annotated[
     ),
 ]
 LabelText = Annotated[str, Field(max_length=317)]
+
+ADAPTER_PARAMETERS = tuple(dict.fromkeys(name for defaults in methods.METHODS.values() for name in defaults))
+"""Fields of `spec.adapter` that only some methods read."""
+
+OPTIMIZER_OFFLOAD_NEEDS_ZERO = (
+    "self.offloadOptimizer == 'none' || self.zeroStage >= 1",
+    "offloadOptimizer: cpu needs zeroStage 1 or more; write zeroStage: 1",
+)
+PARAMETER_OFFLOAD_NEEDS_ZERO_3 = (
+    "self.offloadParameters == 'none' || self.zeroStage == 3",
+    "offloadParameters: cpu needs zeroStage 3; write zeroStage: 3, or remove offloadParameters",
+)
+FLOAT16_NEEDS_A_GPU = (
+    "self.node.accelerator != 'cpu' || !has(self.quantization.computeDtype) || "
+    "self.quantization.computeDtype != 'float16'",
+    "quantization.computeDtype: float16 needs a GPU; write bfloat16 or float32 with accelerator: cpu",
+)
+SMALL_OPTIMIZER_NEEDS_A_GPU = (
+    "self.training.optimizer == 'adamw' || self.node.accelerator != 'cpu'",
+    "training.optimizer: paged and 8-bit optimizers need a GPU; write optimizer: adamw",
+)
+SMALL_OPTIMIZER_OR_OFFLOAD = (
+    "self.training.optimizer == 'adamw' || self.deepspeed.offloadOptimizer == 'none'",
+    "training.optimizer: paged and 8-bit optimizers step on the GPU; write offloadOptimizer: none",
+)
 
 NO_CLIMBING = (
     r"!self.source.matches('/\\.\\.(/|$)')",
@@ -115,34 +151,88 @@ class QuantizationSpec(ApiModel):
     model_config = ConfigDict(
         json_schema_extra=rules(
             (
-                "!(self.type == 'none' && has(self.doubleQuant) && self.doubleQuant)",
-                "doubleQuant: true needs a quantised base; write type: nf4, or remove doubleQuant",
+                "self.type in ['nf4', 'fp4'] || !has(self.doubleQuant) || !self.doubleQuant",
+                "doubleQuant: true needs a base in 4 bits; write type: nf4, or remove doubleQuant",
+            ),
+            (
+                "self.type in ['nf4', 'fp4'] || !has(self.storageDtype)",
+                "storageDtype is for a base in 4 bits; write type: nf4, or remove storageDtype",
             ),
         )
     )
 
-    type: Literal["nf4", "fp4", "none"] = "nf4"
-    """Data type of the frozen weights. nf4: 4 bits, for normally distributed weights. none: the compute type."""
+    type: Literal["nf4", "fp4", "int8", "none"] = "nf4"
+    """Data type of the frozen weights. nf4: 4 bits, for normally distributed weights; fp4: 4 bits, floating point;
+    int8: 8 bits, outliers apart; none: the compute type."""
     double_quant: bool | None = None
-    """Quantise the quantisation constants too, which saves 0.37 bits a parameter. Default: true, if quantised."""
+    """Quantise the quantisation constants too, which saves 0.37 bits a parameter. Default: true with 4 bits."""
     compute_dtype: Literal["bfloat16", "float16", "float32"] | None = None
     """Data type of the arithmetic. float16 is for GPUs without bfloat16. Default: bfloat16, and float32 with
     accelerator: cpu, since most CPUs compute bfloat16 many times slower."""
+    storage_dtype: Literal["uint8", "bfloat16", "float16", "float32"] | None = None
+    """Data type of the tensors that hold the 4-bit weights; the weights are the same. Default: uint8, and the compute
+    type with zeroStage 3, which sends weights through the network."""
 
 
 class AdapterSpec(ApiModel):
-    """The small matrices that are trained."""
+    """The small part that is trained. docs/methods.md says which method to choose, and what it goes together with."""
 
-    method: Literal["lora"] = "lora"
+    model_config = ConfigDict(
+        json_schema_extra=rules(
+            *methods.parameter_rules({name: to_camel(name) for name in ADAPTER_PARAMETERS}),
+            (
+                "!has(self.trainableTokens) || !has(self.modulesToSave) || !self.modulesToSave.matches("
+                "r'(^|,|\\.)(embed_tokens|wte|word_embeddings|embed_in|lm_head|embed_out)(,|$)')",
+                "modulesToSave trains all tokens with the embeddings or the output layer; remove trainableTokens",
+            ),
+        )
+    )
+
+    method: Literal[
+        "lora",
+        "rslora",
+        "dora",
+        "olora",
+        "pissa",
+        "loftq",
+        "lora-plus",
+        "adalora",
+        "vera",
+        "oft",
+        "ia3",
+        "prefix-tuning",
+        "prompt-tuning",
+        "p-tuning",
+    ] = "lora"
     """How the adapter is built."""
-    rank: Annotated[int, Field(ge=1, le=1024)] = 16
-    """Rank of the adapter's matrices."""
-    alpha: Annotated[int, Field(ge=1, le=4096)] = 32
-    """Scale: the adapter's output is multiplied by alpha / rank."""
-    dropout: Annotated[float, Field(ge=0, le=0.9)] = 0.0
-    """Part of the adapter's inputs that is dropped in training."""
-    targets: Targets = "all-linear"
-    """Modules that get an adapter: all-linear, or names separated by commas, such as q_proj,v_proj."""
+    rank: Annotated[int, Field(ge=1, le=1024)] | None = None
+    """Rank of the adapter's matrices; with adalora the mean rank at the end. Default: 16; adalora 8, vera 256."""
+    alpha: Annotated[int, Field(ge=1, le=4096)] | None = None
+    """Scale: the adapter's output is multiplied by alpha / rank, with rslora by alpha / sqrt(rank). Default: 32."""
+    dropout: Annotated[float, Field(ge=0, le=0.9)] | None = None
+    """Part of the adapter's inputs that is dropped in training. Default: 0."""
+    targets: Targets | None = None
+    """Modules that get an adapter: all-linear, or names separated by commas, such as q_proj,v_proj.
+    Default: all-linear; ia3: k_proj,v_proj,down_proj."""
+    learning_rate_ratio: Annotated[float, Field(ge=1, le=1000)] | None = None
+    """lora-plus: how many times faster than its A a matrix B learns. Default: 16."""
+    block_size: Annotated[int, Field(ge=2, le=1024)] | None = None
+    """oft: side of the blocks that are rotated; it must divide the inputs of every target. Default: 32."""
+    virtual_tokens: Annotated[int, Field(ge=1, le=4096)] | None = None
+    """prefix-tuning, prompt-tuning, p-tuning: learned vectors before the text. Default: 20."""
+    trainable_tokens: Annotated[list[TokenText], Field(max_length=64)] | None = None
+    """Tokens whose embeddings are trained too, such as <|im_start|>: each one token of the tokenizer. Default: none."""
+    modules_to_save: ModuleNames | None = None
+    """Modules that are trained whole and saved with the adapter, by names separated by commas, such as norm or
+    lm_head. Default: none."""
+
+    @property
+    def parameters(self) -> dict[str, Any]:
+        """What the method reads, by name, with its defaults filled in."""
+        return {
+            name: default if getattr(self, name) is None else getattr(self, name)
+            for name, default in methods.METHODS[self.method].items()
+        }
 
 
 class TrainingSpec(ApiModel):
@@ -169,6 +259,9 @@ class TrainingSpec(ApiModel):
     """Part of all steps in which the learning rate rises from zero."""
     weight_decay: Annotated[float, Field(ge=0, le=1)] = 0.0
     """Weight decay of the adapter."""
+    optimizer: Literal["adamw", "paged-adamw", "adamw-8bit", "paged-adamw-8bit"] = "adamw"
+    """AdamW and where its state lies. paged: moves to the host when the GPU's memory is full; 8bit: a quarter of the
+    memory. Both are bitsandbytes' and need a GPU."""
     max_gradient_norm: Annotated[float, Field(gt=0, le=1000)] = 1.0
     """Gradients are scaled down to this norm."""
     gradient_checkpointing: bool = True
@@ -180,8 +273,18 @@ class TrainingSpec(ApiModel):
 class DeepSpeedSpec(ApiModel):
     """What DeepSpeed shares out among the ranks."""
 
-    zero_stage: Annotated[int, Field(ge=0, le=2)] = 1
-    """0: nothing is shared out; 1: the optimizer's state; 2: the gradients too."""
+    model_config = ConfigDict(json_schema_extra=rules(OPTIMIZER_OFFLOAD_NEEDS_ZERO, PARAMETER_OFFLOAD_NEEDS_ZERO_3))
+
+    zero_stage: Annotated[int, Field(ge=0, le=3)] = 1
+    """0: nothing is shared out; 1: the optimizer's state; 2: the gradients too; 3: the base's weights too, for a base
+    that does not fit on one device: each layer is sent through the network whenever it is used."""
+    offload_optimizer: Literal["none", "cpu"] = "none"
+    """Where the optimizer's state lies and is computed. cpu: in the memory of the host."""
+    offload_parameters: Literal["none", "cpu"] = "none"
+    """Where the base's weights lie while they are not used, with zeroStage 3. cpu: in the memory of the host."""
+    config: Annotated[dict[str, Any], Field(json_schema_extra={"x-kubernetes-preserve-unknown-fields": True})] = {}
+    """DeepSpeed's own configuration, such as a config.json. What it shares with the job must be the same or `auto`;
+    where the job has left a default, the configuration's value counts."""
 
 
 class ResourcesSpec(ApiModel):
@@ -285,11 +388,10 @@ class QLoRAJobSpec(ApiModel):
                 "self.training.globalBatchSize % (self.nodes * self.node.slots * self.training.microBatchSize) == 0",
                 "training.globalBatchSize must be a multiple of nodes x node.slots x training.microBatchSize",
             ),
-            (
-                "self.node.accelerator != 'cpu' || !has(self.quantization.computeDtype) || "
-                "self.quantization.computeDtype != 'float16'",
-                "quantization.computeDtype: float16 needs a GPU; write bfloat16 or float32 with accelerator: cpu",
-            ),
+            FLOAT16_NEEDS_A_GPU,
+            *methods.rules(),
+            SMALL_OPTIMIZER_NEEDS_A_GPU,
+            SMALL_OPTIMIZER_OR_OFFLOAD,
             (
                 "self.output.destination != self.model.source && "
                 "!self.output.destination.startsWith(self.model.source + '/')",
@@ -338,3 +440,9 @@ class QLoRAJobSpec(ApiModel):
     def compute_dtype(self) -> str:
         """Data type of the arithmetic, chosen by the accelerator where the job does not say."""
         return self.quantization.compute_dtype or ("float32" if self.node.accelerator == "cpu" else "bfloat16")
+
+    @property
+    def storage_dtype(self) -> str:
+        """Data type of the tensors that hold 4-bit weights. What ZeRO-3 sends should be of one type."""
+        stage = self.deepspeed.zero_stage
+        return self.quantization.storage_dtype or (self.compute_dtype if stage == 3 else "uint8")

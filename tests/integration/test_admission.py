@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from builders import job_body
+from qlora_operator.views import QLORA_JOB
 from support.control_plane import ControlPlane
 from support.jobs import JobDriver
 
@@ -43,7 +44,7 @@ REFUSALS: dict[str, tuple[dict[str, Any], str]] = {
     ),
     "double quantisation of nothing": (
         {"quantization": {"type": "none", "doubleQuant": True}},
-        "doubleQuant: true needs a quantised base",
+        "doubleQuant: true needs a base in 4 bits",
     ),
     "float16 on a CPU": (
         {"quantization": {"computeDtype": "float16"}},
@@ -85,6 +86,58 @@ REFUSALS: dict[str, tuple[dict[str, Any], str]] = {
         "priorityClass orders the jobs of a queue; write queueName as well, or remove priorityClass",
     ),
     "queue that is no name": ({"queueName": "Team A"}, "write the name of an object of Kueue: at most 63"),
+    "a method that there is not": (
+        {"adapter": {"method": "lokr"}},
+        'Unsupported value: "lokr": supported values: "lora"',
+    ),
+    "parameter of another method": (
+        {"adapter": {"method": "ia3", "rank": 8}},
+        "rank is for method lora, rslora, dora",
+    ),
+    "prefix tuning that computes activations again": (
+        {"adapter": {"method": "prefix-tuning"}},
+        "adapter.method: prefix-tuning cannot compute activations again; write training.gradientCheckpointing: false",
+    ),
+    "LoftQ without quantisation": (
+        {"adapter": {"method": "loftq"}, "quantization": {"type": "none"}},
+        "write method: lora with quantization.type: none",
+    ),
+    "a token twice over": (
+        {"adapter": {"trainableTokens": ["<a>"], "modulesToSave": "norm,model.lm_head"}},
+        "modulesToSave trains all tokens with the embeddings or the output layer; remove trainableTokens",
+    ),
+    "storage type of eight bits": (
+        {"quantization": {"type": "int8", "storageDtype": "bfloat16"}},
+        "storageDtype is for a base in 4 bits",
+    ),
+    "AdaLoRA with ZeRO-3": (
+        {"adapter": {"method": "adalora"}, "deepspeed": {"zeroStage": 3}},
+        "adapter.method: adalora needs whole gradients; write deepspeed.zeroStage: 2",
+    ),
+    "eight bits with ZeRO-3": (
+        {"quantization": {"type": "int8"}, "deepspeed": {"zeroStage": 3}},
+        "quantization.type: int8 stays whole on every rank, so ZeRO-3 saves nothing",
+    ),
+    "an optimizer on the host that every rank has whole": (
+        {"deepspeed": {"zeroStage": 0, "offloadOptimizer": "cpu"}},
+        "offloadOptimizer: cpu needs zeroStage 1 or more",
+    ),
+    "parameters on the host without ZeRO-3": (
+        {"deepspeed": {"zeroStage": 2, "offloadParameters": "cpu"}},
+        "offloadParameters: cpu needs zeroStage 3",
+    ),
+    "a paged optimizer without a GPU": (
+        {"training": {"optimizer": "paged-adamw"}},
+        "training.optimizer: paged and 8-bit optimizers need a GPU; write optimizer: adamw",
+    ),
+    "pages and the host": (
+        {
+            "training": {"optimizer": "paged-adamw-8bit"},
+            "deepspeed": {"offloadOptimizer": "cpu"},
+            "node": {"accelerator": "nvidia.com/gpu"},
+        },
+        "paged and 8-bit optimizers step on the GPU; write offloadOptimizer: none",
+    ),
     "ZeRO stage 4": ({"deepspeed": {"zeroStage": 4}}, "spec.deepspeed.zeroStage in body should be less than or equal"),
 }
 
@@ -95,6 +148,12 @@ def test_apply_refuses_with_a_sentence(driver: JobDriver, case: str) -> None:
     result = driver.try_apply(job_body(**spec))
     assert result.returncode != 0
     assert words in result.stderr
+
+
+def test_a_deepspeed_configuration_is_kept_as_it_is(driver: JobDriver) -> None:
+    config = {"zero_optimization": {"stage": 2, "reduce_bucket_size": 5e8}, "train_batch_size": "auto"}
+    driver.apply(job_body(deepspeed={"config": config}))
+    assert driver.get(QLORA_JOB, "job")["spec"]["deepspeed"]["config"] == config
 
 
 @pytest.mark.parametrize("name", ["a" * 46, "1st", "with.dot"])

@@ -1,7 +1,7 @@
 #!/bin/sh
 # install.sh VENV LOCK ACCELERATOR: the trainer's dependencies, for the image and for development alike.
-# cpu: without NVIDIA's packages, and with DeepSpeed's own CPU code compiled here, so that a pod needs no compiler.
-# cuda: all that the lock names.
+# cpu: without NVIDIA's packages. cuda: all that the lock names. With both, DeepSpeed's own CPU code is compiled here, so
+# that a pod needs no compiler: Adam for an optimizer on the host, and for cpu the ranks' shared memory.
 set -eu
 here=$(dirname "$0")
 venv=$1 lock=$2 accelerator=$3
@@ -18,7 +18,7 @@ case $accelerator in
     "$python" "$here/select_lock.py" "$lock" --without deepspeed triton 'nvidia-*' 'cuda-*' >"$part"
     install
     "$python" "$here/cuda_stand_ins.py" "$("$python" -c 'import sysconfig; print(sysconfig.get_path("purelib"))')"
-    export DS_ACCELERATOR=cpu DS_BUILD_SHM_COMM=1 DS_BUILD_CPU_ADAM=1
+    export DS_BUILD_SHM_COMM=1
     ;;
   cuda)
     "$python" "$here/select_lock.py" "$lock" --without deepspeed >"$part"
@@ -30,6 +30,7 @@ case $accelerator in
     ;;
 esac
 
+export DS_ACCELERATOR=cpu DS_BUILD_CPU_ADAM=1
 "$python" "$here/select_lock.py" "$lock" --only deepspeed >"$part"
 # What is compiled depends on torch and the accelerator: the settings keep uv's cache from mixing them up.
 torch=$("$python" -c 'from importlib.metadata import version; print(version("torch"))')

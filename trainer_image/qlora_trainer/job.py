@@ -6,18 +6,19 @@ from pydantic import ValidationError
 
 from qlora_api.job_file import JobFile
 from qlora_api.reasons import Reason
+from qlora_trainer.deepspeed_config import with_deepspeed_config
 from qlora_trainer.errors import TrainerError
 from qlora_trainer.paths import PodPaths
 
 
 def load_job(paths: PodPaths) -> JobFile:
-    """The job of this pod.
+    """The job of this pod, with the figures of its own DeepSpeed configuration.
 
     Raises:
-        TrainerError: the file is missing or does not fit the API of this image.
+        TrainerError: the file is missing or does not fit the API of this image, or that configuration is at fault.
     """
     try:
-        return JobFile.model_validate_json(paths.job_file.read_bytes())
+        return with_deepspeed_config(JobFile.model_validate_json(paths.job_file.read_bytes()))
     except OSError as error:
         raise TrainerError(
             Reason.TRAINER_FAILED,

@@ -6,11 +6,11 @@ from pathlib import Path
 
 from qlora_api.job_file import JobFile
 from qlora_trainer import log
+from qlora_trainer.fetch.adapter import check_adapter
 from qlora_trainer.fetch.dataset import check_dataset, dataset_files
 from qlora_trainer.fetch.hub import fetch_from_hub
 from qlora_trainer.fetch.model import check_model
 from qlora_trainer.fetch.output import check_output
-from qlora_trainer.fetch.targets import check_targets
 from qlora_trainer.paths import PodPaths
 from qlora_trainer.sources import ResolvedSources, mounted
 
@@ -30,7 +30,7 @@ def fetch(job: JobFile, paths: PodPaths) -> ResolvedSources:
     dataset, _ = _local(paths, spec.dataset.source, "dataset", None)
     with log.phase("check_model"):
         check_model(spec.model.source, model, needs_chat_template=spec.dataset.format == "messages")
-        check_targets(spec.adapter.targets, model)
+        check_adapter(spec, model)
     with log.phase("check_dataset"):
         files = dataset_files(spec.dataset.source, dataset)
         check_dataset(files, spec.dataset)

@@ -5,32 +5,45 @@ from __future__ import annotations
 from typing import Any
 
 import deepspeed
-import torch
 
 from qlora_api.job_file import JobFile
+from qlora_trainer.deepspeed_config import handed_on
+from qlora_trainer.rank.optimizers import make_optimizer
+from qlora_trainer.rank.stage3 import let_dora_gather
 
 
 def deepspeed_config(job: JobFile) -> dict[str, Any]:
-    """The job as DeepSpeed's JSON. There is no bf16 or fp16 block: what DeepSpeed sees is the float32 adapter."""
-    training = job.spec.training
+    """The job as DeepSpeed's JSON, over the user's own.
+
+    There is no bf16 or fp16 block: what DeepSpeed sees is the float32 adapter.
+    """
+    training, ours = job.spec.training, job.spec.deepspeed
+    given = handed_on(ours.config)
+    zero = {**given.get("zero_optimization", {}), "stage": ours.zero_stage}
+    for key, device in (("offload_optimizer", ours.offload_optimizer), ("offload_param", ours.offload_parameters)):
+        options = zero.pop(key, {})
+        if device != "none":
+            zero[key] = {"pin_memory": job.spec.node.accelerator != "cpu", **options, "device": device}
     return {
+        "steps_per_print": 2**31,
+        "zero_allow_untested_optimizer": True,
+        **given,
         "train_batch_size": training.global_batch_size,
         "train_micro_batch_size_per_gpu": training.micro_batch_size,
         "gradient_accumulation_steps": job.gradient_accumulation_steps,
         "gradient_clipping": training.max_gradient_norm,
-        "zero_optimization": {"stage": job.spec.deepspeed.zero_stage},
-        "steps_per_print": 2**31,
+        "zero_optimization": zero,
     }
 
 
 def make_engine(model: Any, job: JobFile) -> Any:
     """Wraps the model. Collective: every rank calls it."""
     trainable = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    training = job.spec.training
-    optimizer = torch.optim.AdamW(trainable, lr=training.learning_rate, weight_decay=training.weight_decay)
     skip_broadcast_of_frozen(model)
+    if job.spec.adapter.method == "dora" and job.spec.deepspeed.zero_stage == 3:
+        let_dora_gather()
     engine, _, _, _ = deepspeed.initialize(
-        model=model, model_parameters=trainable, optimizer=optimizer, config=deepspeed_config(job)
+        model=model, model_parameters=trainable, optimizer=make_optimizer(model, job), config=deepspeed_config(job)
     )
     return engine
 

@@ -12,6 +12,7 @@ from deepspeed import comm
 from qlora_api.job_file import JobFile
 from qlora_api.reasons import Reason
 from qlora_trainer.errors import TrainerError
+from qlora_trainer.rank.adalora import RankAllocation
 from qlora_trainer.rank.batches import global_batch, micro_batches
 from qlora_trainer.rank.data import Dataset
 from qlora_trainer.rank.loss import collate, loss_sum
@@ -23,7 +24,7 @@ from qlora_trainer.rank.stop import StopSignal
 
 def train(
     engine: Any, dataset: Dataset, job: JobFile, from_step: int, of: int, saver: Saver, progress: ProgressWriter,
-    stop: StopSignal,
+    stop: StopSignal, ranks: RankAllocation | None = None,
 ) -> bool:  # fmt: skip
     """Trains from optimizer step `from_step` to `of`. Collective.
 
@@ -46,7 +47,7 @@ def train(
         begin = time.monotonic()
         rate = learning_rate(step, of, training)
         for group in engine.optimizer.param_groups:
-            group["lr"] = rate
+            group["lr"] = rate * group.get("rate_factor", 1.0)
         batch = global_batch(step, len(dataset), training)
         learned = int(dataset.targets[batch].sum())
         portions = micro_batches(batch, rank, world_size, training.micro_batch_size)
@@ -55,9 +56,11 @@ def train(
             position = step * training.global_batch_size + rank * share + number * training.micro_batch_size
             torch.manual_seed(training.seed + position)  # dropout is a function of seed and position in the data
             loss = loss_sum(engine, collate(dataset, sequences, engine.device))
-            engine.backward(loss * (world_size / learned), scale_wrt_gas=False)
             total += loss.detach().double().cpu()
-            if number < len(portions) - 1:
+            is_last = number == len(portions) - 1
+            penalty = ranks.penalty() if ranks is not None and is_last else 0.0
+            engine.backward(loss * (world_size / learned) + penalty, scale_wrt_gas=False)
+            if not is_last:
                 engine.step()
         agreed = torch.stack([total, *_votes(stop.requested, saver.is_due)]).to(engine.device)
         comm.all_reduce(agreed)
@@ -68,7 +71,11 @@ def train(
                 f"the loss is {mean_loss} at step {step + 1}; write a smaller training.learningRate than "
                 f"{training.learning_rate:g}, or a larger warmupRatio",
             )
+        if ranks is not None:
+            ranks.before_step()
         engine.step()
+        if ranks is not None:
+            ranks.after_step(step + 1)
         norm = float(engine.get_global_grad_norm() or 0.0)
         progress.step(step + 1, mean_loss, rate, norm, int(dataset.lengths[batch].sum()), time.monotonic() - begin)
         stopped, due = bool(agreed[1]), bool(agreed[2])

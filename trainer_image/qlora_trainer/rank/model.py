@@ -1,17 +1,21 @@
-"""The frozen base in 4 bits, with a float32 adapter on top."""
+"""The frozen base, quantised, with a float32 adapter on top."""
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import torch
-from peft import LoraConfig, get_peft_model
-from transformers import AutoModelForCausalLM, BitsAndBytesConfig
+from peft import get_peft_model
+from transformers import AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig
 
+from qlora_api.methods import FROM_WEIGHTS
 from qlora_api.reasons import Reason
-from qlora_api.spec import AdapterSpec, QLoRAJobSpec
+from qlora_api.spec import QLoRAJobSpec
 from qlora_trainer.errors import TrainerError
-from qlora_trainer.fetch.targets import ALL_LINEAR
+from qlora_trainer.rank.adapter import adapter_config
+from qlora_trainer.rank.initial import begin_from_weights
+from qlora_trainer.rank.precision import keep_dtypes, shift_kept_positions
 
 
 def load_model(folder: str, spec: QLoRAJobSpec, device: torch.device) -> Any:
@@ -29,10 +33,15 @@ def load_model(folder: str, spec: QLoRAJobSpec, device: torch.device) -> Any:
         ) from error
     base.config.use_cache = False
     torch.manual_seed(spec.training.seed)
+    adapter = spec.adapter
     try:
-        model = get_peft_model(base, lora_config(spec.adapter))
+        model = get_peft_model(base, adapter_config(adapter, spec.training.seed, _token_ids(folder, spec)))
     except ValueError as error:
         raise TrainerError(Reason.USER_ERROR, f"adapter: {error}") from error
+    if adapter.method in FROM_WEIGHTS:
+        model.first_factors = begin_from_weights(model, adapter.method, Path(folder), spec.training.seed)
+    keep_dtypes(model)
+    shift_kept_positions(model)
     if spec.training.gradient_checkpointing:
         # Without re-entrance the inputs need no gradient, so neither does the frozen embedding.
         base.gradient_checkpointing_enable({"use_reentrant": False})
@@ -68,23 +77,24 @@ def disable_cpu_repacking(model: Any) -> None:
 
 def quantization_config(spec: QLoRAJobSpec) -> BitsAndBytesConfig | None:
     """How bitsandbytes quantises the base, or None if it stays as it is."""
-    if spec.quantization.type == "none":
+    quantization = spec.quantization
+    if quantization.type == "none":
         return None
-    double_quant = spec.quantization.double_quant
+    if quantization.type == "int8":
+        return BitsAndBytesConfig(load_in_8bit=True)
     return BitsAndBytesConfig(
         load_in_4bit=True,
-        bnb_4bit_quant_type=spec.quantization.type,
-        bnb_4bit_use_double_quant=True if double_quant is None else double_quant,
+        bnb_4bit_quant_type=quantization.type,
+        bnb_4bit_use_double_quant=True if quantization.double_quant is None else quantization.double_quant,
         bnb_4bit_compute_dtype=getattr(torch, spec.compute_dtype),
+        bnb_4bit_quant_storage=getattr(torch, spec.storage_dtype),
     )
 
 
-def lora_config(adapter: AdapterSpec) -> LoraConfig:
-    """PEFT's form of the adapter."""
-    return LoraConfig(
-        r=adapter.rank,
-        lora_alpha=adapter.alpha,
-        lora_dropout=adapter.dropout,
-        target_modules=adapter.targets if adapter.targets == ALL_LINEAR else adapter.targets.split(","),
-        task_type="CAUSAL_LM",
-    )
+def _token_ids(folder: str, spec: QLoRAJobSpec) -> list[int]:
+    """The ids of `adapter.trainableTokens`, which `fetch` has checked."""
+    tokens = spec.adapter.trainable_tokens
+    if not tokens:
+        return []
+    tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+    return [int(number) for number in tokenizer.convert_tokens_to_ids(list(tokens))]

@@ -5,8 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import torch
+from pydantic.alias_generators import to_camel
+
 from qlora_api.job_file import JobFile
+from qlora_api.spec import AdapterSpec
 from qlora_trainer.files import new_folder, read_json, write_json, write_text
+from qlora_trainer.rank.export import save_adapter
 from qlora_trainer.sources import ResolvedSources
 
 ADAPTER = "adapter"
@@ -26,13 +31,14 @@ def finished_facts(output: Path) -> dict[str, Any]:
 
 
 def write_adapter(
-    model: Any, output: Path, job: JobFile, sources: ResolvedSources, dataset_sha256: str, training: dict[str, Any]
-) -> Path:
+    engine: Any, parameters: dict[str, torch.Tensor], output: Path, job: JobFile, sources: ResolvedSources,
+    dataset_sha256: str, training: dict[str, Any],
+) -> Path:  # fmt: skip
     """Saves the adapter so that `PeftModel.from_pretrained` reads it; the folder appears by one rename."""
     target = output / ADAPTER
     with new_folder(target) as folder:
-        model.peft_config["default"].base_model_name_or_path = base_name(job)
-        model.save_pretrained(folder, save_embedding_layers=False)
+        engine.module.peft_config["default"].base_model_name_or_path = base_name(job)
+        save_adapter(engine, parameters, folder)
         write_text(folder / "README.md", model_card(job, training))
         write_json(
             folder / _PROVENANCE,
@@ -59,13 +65,12 @@ def model_card(job: JobFile, training: dict[str, Any]) -> str:
     return f"""---
 library_name: peft
 base_model: {base_name(job)}
-tags: [lora, qlora]
+tags: [{spec.adapter.method}, qlora]
 ---
 
 # {job.name}
 
-A LoRA adapter of `{base_name(job)}`: rank {spec.adapter.rank}, alpha {spec.adapter.alpha}, \
-targets {spec.adapter.targets}.
+An adapter of `{base_name(job)}`, method {adapter_text(spec.adapter)}.
 
 Trained by qlora-operator on `{spec.dataset.source}` with a base of type {spec.quantization.type}: \
 {training["step"]} steps of {spec.training.global_batch_size} sequences, last loss {training["loss"]:.4f}.
@@ -73,3 +78,9 @@ Trained by qlora-operator on `{spec.dataset.source}` with a base of type {spec.q
     base = AutoModelForCausalLM.from_pretrained("the folder of {Path(base_name(job)).name}")
     model = PeftModel.from_pretrained(base, "this folder")
 """
+
+
+def adapter_text(adapter: AdapterSpec) -> str:
+    """The method and what it was given: `lora (rank 16, alpha 32, ...)`."""
+    given = {to_camel(name): value for name, value in adapter.parameters.items() if value not in ("", (), [])}
+    return f"{adapter.method} ({', '.join(f'{name} {value}' for name, value in given.items())})"

@@ -20,6 +20,7 @@ from qlora_trainer import log, termination
 from qlora_trainer.errors import TrainerError
 from qlora_trainer.job import load_job
 from qlora_trainer.paths import PodPaths
+from qlora_trainer.rank.adalora import RankAllocation
 from qlora_trainer.rank.batches import total_steps
 from qlora_trainer.rank.checkpoint import Checkpoint, newest_checkpoint, remove_unfinished
 from qlora_trainer.rank.claim import Claim
@@ -31,7 +32,7 @@ from qlora_trainer.rank.model import load_model
 from qlora_trainer.rank.output import finished_facts, is_finished, write_adapter
 from qlora_trainer.rank.progress import ProgressWriter
 from qlora_trainer.rank.saver import Saver
-from qlora_trainer.rank.state import restore_state
+from qlora_trainer.rank.state import gather_parameters, restore_state
 from qlora_trainer.rank.stop import StopSignal
 from qlora_trainer.sources import ResolvedSources
 
@@ -66,13 +67,17 @@ def run(paths: PodPaths, rank: int, stop: StopSignal) -> Termination:
             check_isolation(model, job.spec.model.source)
     with log.phase("initialize", rank=rank):
         engine = make_engine(model, job)
+    of = total_steps(len(dataset), job.spec.training)
+    ranks = RankAllocation(engine, of) if job.spec.adapter.method == "adalora" else None
     from_step = 0
     if checkpoint is not None:
         with log.phase("restore", rank=rank, step=checkpoint.step):
-            restore_state(engine, checkpoint.load(), checkpoint.step)
+            state = checkpoint.load()
+            restore_state(engine, state, checkpoint.step)
+            if ranks is not None:
+                ranks.restore(state)
         from_step = checkpoint.step
 
-    of = total_steps(len(dataset), job.spec.training)
     facts = {"uid": job.uid, "attempt": job.attempt, "of": of, "datasetSha256": dataset.sha256}
     _check_same_data(checkpoint, facts)
     progress = ProgressWriter(
@@ -84,8 +89,10 @@ def run(paths: PodPaths, rank: int, stop: StopSignal) -> Termination:
         loss=None if checkpoint is None else checkpoint.facts["loss"],
     )
     log.event("training", rank=rank, from_step=from_step, of=of, sequences=len(dataset))
-    saver = Saver(claim, rank, parse_duration(job.spec.checkpoint.every), job.spec.checkpoint.keep, facts, progress)
-    done = train(engine, dataset, job, from_step, of, saver, progress, stop)
+    checkpoints = job.spec.checkpoint
+    more = dict if ranks is None else ranks.state
+    saver = Saver(claim, rank, parse_duration(checkpoints.every), checkpoints.keep, facts, progress, more)
+    done = train(engine, dataset, job, from_step, of, saver, progress, stop, ranks)
     figures = {"step": progress.progress.step, "of": of, "fromStep": from_step, "loss": progress.progress.loss}
     if not done:
         return termination.failed(
@@ -93,10 +100,11 @@ def run(paths: PodPaths, rank: int, stop: StopSignal) -> Termination:
             f"asked to stop; the checkpoint of step {figures['step']} is complete",
             **{key: value for key, value in figures.items() if value is not None},
         )
+    parameters = gather_parameters(engine)
     if rank == 0:
         claim.check()
         with log.phase("write_adapter"):
-            write_adapter(engine.module, output, job, sources, dataset.sha256, figures)
+            write_adapter(engine, parameters, output, job, sources, dataset.sha256, figures)
     comm.barrier()
     return _succeeded(output, figures)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
@@ -28,17 +29,20 @@ class Saver:
         keep: checkpoints that are kept.
         facts: what goes into the checkpoint beside the tensors.
         progress: is told of each complete checkpoint.
+        more: tensors besides those of `gather_state`, the same on every rank.
     """
 
     def __init__(
-        self, claim: Claim, rank: int, every: float, keep: int, facts: dict[str, Any], progress: ProgressWriter
-    ) -> None:
+        self, claim: Claim, rank: int, every: float, keep: int, facts: dict[str, Any], progress: ProgressWriter,
+        more: Callable[[], State] = dict,
+    ) -> None:  # fmt: skip
         self._claim = claim
         self._is_writer = rank == 0
         self._every = every
         self._keep = keep
         self._facts = facts
         self._progress = progress
+        self._more = more
         self._last = self._checked = time.monotonic()
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="checkpoint")
         self._writing: Future[None] | None = None
@@ -67,7 +71,7 @@ class Saver:
     def save(self, engine: Any, step: int, loss: float) -> None:
         """Gathers the state and begins to write it. Collective: every rank calls it at the same step."""
         begin = time.monotonic()
-        state = gather_state(engine)
+        state = gather_state(engine) | self._more()
         self._last = time.monotonic()
         if self._is_writer:
             self._finish_writing()

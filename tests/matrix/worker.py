@@ -1,0 +1,55 @@
+"""One rank that tries combinations one after another: `worker.py MODEL OUTPUT < cells`, a JSON list a line.
+
+The outcome of each is a line of JSON on stdout. After a failure it ends: the other rank may wait in a collective.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+import traceback
+import warnings
+from datetime import timedelta
+from pathlib import Path
+
+import deepspeed
+import torch
+
+from matrix.cell import job_of, try_cell
+from qlora_api.methods import Cell
+from qlora_trainer.rank.data import Dataset
+
+
+def rows() -> Dataset:
+    """Four rows of random tokens."""
+    lengths = [12, 9, 14, 11]
+    offsets = torch.tensor([0, *torch.tensor(lengths).cumsum(0).tolist()])
+    ids = torch.randint(0, 250, (sum(lengths),), generator=torch.Generator().manual_seed(1), dtype=torch.int32)
+    learned = torch.ones(sum(lengths), dtype=torch.bool)
+    return Dataset(ids, learned, offsets, torch.tensor(lengths) - 1, "")
+
+
+def main() -> None:
+    """Tries what stands on stdin."""
+    warnings.simplefilter("ignore")
+    model, output = Path(sys.argv[1]), Path(sys.argv[2])
+    world_size = int(os.environ["WORLD_SIZE"])
+    deepspeed.init_distributed(dist_backend="gloo", verbose=False, timeout=timedelta(seconds=30))
+    dataset = rows()
+    for line in sys.stdin:
+        method, quantization, stage, checkpointing, changes = json.loads(line)
+        cell = Cell(method, quantization, stage, checkpointing)
+        begin = time.monotonic()
+        try:
+            result = try_cell(job_of(cell, world_size, changes), model, dataset, output)
+        except BaseException as error:
+            traceback.print_exc()
+            result = {"error": f"{type(error).__name__}: {error}"[:300]}
+        print(json.dumps({**result, "seconds": round(time.monotonic() - begin, 2)}), flush=True)
+        if "error" in result:
+            os._exit(1)
+
+
+main()
