@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -17,19 +18,52 @@ from unit.trainer.pods import Gang, Pod, free_port
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
-STAGES = (0, 1, 2)
 STOP_AFTER = 3
+ALL_PARTITIONED = {"zero_optimization": {"stage3_param_persistence_threshold": 0}}
+PUBLISHED = {
+    "train_micro_batch_size_per_gpu": 1,
+    "optimizer": {"type": "Adam", "params": {"lr": 0.01}},
+    "zero_optimization": {
+        "stage": 1,
+        "offload_optimizer": {"device": "cpu", "pin_memory": True},
+        "overlap_comm": False,
+        "contiguous_gradients": False,
+    },
+}
+AUTOMATIC = {
+    "bf16": {"enabled": "auto"},
+    "train_micro_batch_size_per_gpu": "auto",
+    "gradient_accumulation_steps": "auto",
+    "gradient_clipping": "auto",
+    "zero_optimization": {"stage": 2, "overlap_comm": True, "reduce_bucket_size": "auto"},
+}
+VARIANTS: dict[str, dict[str, Any]] = {
+    "stage 0": {"deepspeed": {"zeroStage": 0}},
+    "stage 1": {"deepspeed": {"zeroStage": 1}},
+    "stage 2, by a zero2.json of auto": {"deepspeed": {"config": AUTOMATIC}},
+    "stage 3": {"deepspeed": {"zeroStage": 3, "config": ALL_PARTITIONED}},
+    "stage 1 and the host, by a published config.json": {"deepspeed": {"config": PUBLISHED}},
+    "stage 3, all on the host": {
+        "deepspeed": {"zeroStage": 3, "offloadOptimizer": "cpu", "offloadParameters": "cpu", "config": ALL_PARTITIONED}
+    },
+    "adalora": {"deepspeed": {"zeroStage": 2}, "adapter": {"method": "adalora", "rank": 4, "dropout": 0.2}},
+    "pissa": {"deepspeed": {"zeroStage": 1}, "adapter": {"method": "pissa", "rank": 4, "dropout": 0.2}},
+    "packed": {"training": {"packing": True, "sequenceLength": 128, "epochs": 8, "globalBatchSize": 4}},
+    "two rates": {"deepspeed": {"zeroStage": 3}, "adapter": {"method": "lora-plus", "rank": 4, "dropout": 0.2}},
+}
+STAGED = (
+    "stage 0",
+    "stage 2, by a zero2.json of auto",
+    "stage 3",
+    "stage 1 and the host, by a published config.json",
+    "stage 3, all on the host",
+)
 
 
-def job(gang: Gang, stage: int, attempt: int, nodes: int = 2, **training: Any) -> list[Pod]:
-    pods = gang.new_pods(
-        nodes=nodes,
-        attempt=attempt,
-        quantization={"type": "nf4"},
-        adapter={"dropout": 0.2},
-        deepspeed={"zeroStage": stage},
-        training=training,
-    )
+def job(gang: Gang, variant: str, attempt: int, nodes: int = 2) -> list[Pod]:
+    changes = {"quantization": {"type": "nf4"}, "adapter": {"dropout": 0.2}, **VARIANTS[variant]}
+    changes["training"] = {"globalBatchSize": 6, "epochs": 9, **changes.get("training", {})}
+    pods = gang.new_pods(nodes=nodes, attempt=attempt, **changes)
     for pod in pods:
         fetch(pod.job, PodPaths(pod.root))
     return pods
@@ -53,7 +87,7 @@ def run(*jobs: tuple[list[Pod], int | None]) -> None:
             )
         )
     try:
-        assert [worker.wait(150) for worker in workers] == [0] * world_size
+        assert [worker.wait(600) for worker in workers] == [0] * world_size
     finally:
         for worker in workers:
             worker.kill()
@@ -66,40 +100,56 @@ def adapter(gang: Gang) -> dict[str, object]:
     return weights
 
 
-def test_it_resumes_exactly_at_every_stage_and_at_another_world_size(tmp_path: Path, tiny_model: Path) -> None:
-    whole = {stage: Gang(tmp_path / f"whole-{stage}", tiny_model) for stage in STAGES}
-    parts = {stage: Gang(tmp_path / f"parts-{stage}", tiny_model) for stage in STAGES}
-    moved = Gang(tmp_path / "moved", tiny_model)
+@pytest.fixture(scope="module")
+def gangs(tmp_path_factory: pytest.TempPathFactory, tiny_model: Path) -> dict[str, Gang]:
+    """Every variant undisturbed and interrupted, and two runs that change how they share the state."""
+    folder = tmp_path_factory.mktemp("resume")
+    names = [*(f"{variant}, {how}" for variant in VARIANTS for how in ("whole", "parts")), "staged", "moved", "alone"]
+    gangs = {name: Gang(folder / name, tiny_model) for name in names}
+    staged, moved = gangs["staged"], gangs["moved"]
     run(
-        *((job(whole[stage], stage, 1), None) for stage in STAGES),
-        *((job(parts[stage], stage, 1), STOP_AFTER) for stage in STAGES),
-        *((job(parts[stage], stage, 2), None) for stage in STAGES),
-        (job(moved, 2, 1), STOP_AFTER),
+        *((job(gangs[f"{variant}, whole"], variant, 1), None) for variant in VARIANTS),
+        *((job(gangs[f"{variant}, parts"], variant, 1), STOP_AFTER) for variant in VARIANTS),
+        *((job(gangs[f"{variant}, parts"], variant, 2), None) for variant in VARIANTS),
+        *((job(staged, variant, attempt), 1) for attempt, variant in enumerate(STAGED[:-1], start=1)),
+        (job(staged, STAGED[-1], len(STAGED)), None),
+        (job(moved, "stage 3", 1), 2),
     )
-    for stage in STAGES:
-        assert parts[stage].losses() == whole[stage].losses(), f"stage {stage}"
-        assert adapter(parts[stage]) == adapter(whole[stage]), f"stage {stage}"
-        assert whole[stage].losses() == pytest.approx(whole[0].losses(), abs=1e-5)
-        steps = [line.split(",")[0] for line in (parts[stage].output / "log.jsonl").read_text().splitlines()]
-        assert len(steps) == len(set(steps)) == 6, "no step was done twice"
-
-    run((job(moved, 0, 2, nodes=1), None))
-    assert moved.losses() == pytest.approx(whole[2].losses(), abs=1e-5)
+    run((job(moved, "stage 0", 2, nodes=1), 2), (job(gangs["alone"], "packed", 1, nodes=1), None))
+    run((job(moved, "stage 3", 3, nodes=3), None))
+    return gangs
 
 
-def test_packed_sequences_are_resumed_exactly_and_shared_out_over_any_number_of_ranks(
-    tmp_path: Path, tiny_model: Path
-) -> None:
-    packed = {"packing": True, "sequenceLength": 128, "epochs": 8}
-    whole, parts, alone = (Gang(tmp_path / name, tiny_model) for name in ("whole", "parts", "alone"))
-    run(
-        (job(whole, 1, 1, **packed), None),
-        (job(parts, 1, 1, **packed), STOP_AFTER),
-        (job(parts, 1, 2, **packed), None),
-    )
-    assert list(whole.losses()) == [1, 2, 3, 4, 5, 6]
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_it_resumes_exactly_however_the_state_is_shared_out(gangs: dict[str, Gang], variant: str) -> None:
+    whole, parts = gangs[f"{variant}, whole"], gangs[f"{variant}, parts"]
     assert parts.losses() == whole.losses()
     assert adapter(parts) == adapter(whole)
+    assert whole.losses()[6] < whole.losses()[1]
+    steps = [line.split(",")[0] for line in (parts.output / "log.jsonl").read_text().splitlines()]
+    assert len(steps) == len(set(steps)) == 6, "no step was done twice"
+    if variant.startswith("stage"):
+        assert whole.losses() == pytest.approx(gangs["stage 0, whole"].losses(), abs=1e-4)
 
-    run((job(alone, 0, 1, nodes=1, **packed), None))
-    assert alone.losses() == pytest.approx(whole.losses(), abs=1e-5)
+
+@pytest.mark.parametrize("name", ["staged", "moved"])
+def test_trap_resume_at_another_stage_or_world_size(gangs: dict[str, Gang], name: str) -> None:
+    """12: the run goes on, from stage to stage or from 2 ranks to 1 and to 3, as if nothing had changed."""
+    assert list(gangs[name].losses()) == [1, 2, 3, 4, 5, 6]
+    assert gangs[name].losses() == pytest.approx(gangs["stage 0, whole"].losses(), abs=1e-4)
+
+
+def test_packed_sequences_are_shared_out_over_any_number_of_ranks(gangs: dict[str, Gang]) -> None:
+    assert gangs["alone"].losses() == pytest.approx(gangs["packed, whole"].losses(), abs=1e-5)
+
+
+def test_adalora_ends_with_the_rank_that_was_asked_for(gangs: dict[str, Gang], tiny_model: Path) -> None:
+    from peft import PeftModel
+    from transformers import AutoModelForCausalLM
+
+    folder = gangs["adalora, parts"].output / "adapter"
+    kept = [sum(mask) for mask in json.loads((folder / "adapter_config.json").read_text())["rank_pattern"].values()]
+    assert sum(kept) == 4 * len(kept)
+    assert len(set(kept)) > 1, "some modules matter more than others"
+    loaded = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(tiny_model), folder)
+    assert any(value.abs().sum() > 0 for name, value in loaded.named_parameters() if "lora_E" in name)
