@@ -71,12 +71,12 @@ ADAPTER_PARAMETERS = tuple(dict.fromkeys(name for defaults in methods.METHODS.va
 """Fields of `spec.adapter` that only some methods read."""
 
 OPTIMIZER_OFFLOAD_NEEDS_ZERO = (
-    "self.offloadOptimizer == 'none' || self.zeroStage >= 1",
-    "offloadOptimizer: cpu needs zeroStage 1 or more; write zeroStage: 1",
+    "self.deepspeed.offloadOptimizer == 'none' || self.deepspeed.zeroStage >= 1",
+    "deepspeed.offloadOptimizer: cpu needs zeroStage 1 or more; write zeroStage: 1",
 )
 PARAMETER_OFFLOAD_NEEDS_ZERO_3 = (
-    "self.offloadParameters == 'none' || self.zeroStage == 3",
-    "offloadParameters: cpu needs zeroStage 3; write zeroStage: 3, or remove offloadParameters",
+    "self.deepspeed.offloadParameters == 'none' || self.deepspeed.zeroStage == 3",
+    "deepspeed.offloadParameters: cpu needs zeroStage 3; write zeroStage: 3, or remove offloadParameters",
 )
 FLOAT16_NEEDS_A_GPU = (
     "self.node.accelerator != 'cpu' || !has(self.quantization.computeDtype) || "
@@ -273,8 +273,6 @@ class TrainingSpec(ApiModel):
 class DeepSpeedSpec(ApiModel):
     """What DeepSpeed shares out among the ranks."""
 
-    model_config = ConfigDict(json_schema_extra=rules(OPTIMIZER_OFFLOAD_NEEDS_ZERO, PARAMETER_OFFLOAD_NEEDS_ZERO_3))
-
     zero_stage: Annotated[int, Field(ge=0, le=3)] = 1
     """0: nothing is shared out; 1: the optimizer's state; 2: the gradients too; 3: the base's weights too, for a base
     that does not fit on one device: each layer is sent through the network whenever it is used."""
@@ -390,6 +388,8 @@ class QLoRAJobSpec(ApiModel):
             ),
             FLOAT16_NEEDS_A_GPU,
             *methods.rules(),
+            OPTIMIZER_OFFLOAD_NEEDS_ZERO,
+            PARAMETER_OFFLOAD_NEEDS_ZERO_3,
             SMALL_OPTIMIZER_NEEDS_A_GPU,
             SMALL_OPTIMIZER_OR_OFFLOAD,
             (

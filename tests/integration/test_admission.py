@@ -169,6 +169,8 @@ def test_a_started_job_keeps_its_fields(driver: JobDriver) -> None:
     assert "spec.nodes cannot change once the job has started; delete the job and create it again" in result.stderr
     result = driver.try_apply(job_body(training={"epochs": 9}))
     assert "spec.training cannot change once the job has started" in result.stderr
+    result = driver.try_apply(job_body(deepspeed={"config": {"wall_clock_breakdown": True}}))
+    assert "spec.deepspeed cannot change once the job has started" in result.stderr
     result = driver.try_apply(job_body(queueName="team-a"))
     assert "spec.queueName cannot change while pods run; set runPolicy.suspend: true" in result.stderr
 

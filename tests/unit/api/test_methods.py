@@ -10,7 +10,7 @@ from typing import Any, get_args
 import pytest
 from pydantic.alias_generators import to_camel
 
-from qlora_api.methods import METHODS, REFUSALS, Cell, cells, parameter_rules, refusal
+from qlora_api.methods import METHODS, QUANTIZATIONS, REFUSALS, Cell, cells, parameter_rules, refusal
 from qlora_api.spec import ADAPTER_PARAMETERS, AdapterSpec
 
 PAGE = Path(__file__).parents[3] / "docs" / "methods.md"
@@ -97,6 +97,15 @@ def test_the_page_names_every_method_with_its_defaults() -> None:
 
 def test_the_usual_job_is_not_refused() -> None:
     assert refusal(Cell("lora", "nf4", 1, True)) is None
+
+
+@pytest.mark.parametrize("quantization", QUANTIZATIONS)
+def test_trap_prefix_tuning_with_gradient_checkpointing_is_refused(quantization: str) -> None:
+    """14: computing a layer again would lengthen its cache again."""
+    sentence = refusal(Cell("prefix-tuning", quantization, 1, checkpointing=True))
+    assert sentence is not None
+    assert "write training.gradientCheckpointing: false" in sentence
+    assert refusal(Cell("prefix-tuning", quantization, 1, checkpointing=False)) is None
 
 
 @pytest.mark.parametrize("method", METHODS)

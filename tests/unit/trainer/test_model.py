@@ -46,6 +46,24 @@ def test_the_base_is_in_four_bits_and_the_adapter_in_float32(tiny_model: Path) -
     assert model.base_model.model.lm_head.weight.dtype == torch.bfloat16
 
 
+def test_trap_preparing_for_training_makes_the_base_larger(tiny_model: Path) -> None:
+    """17: PEFT's usual preparation turns every weight that is not quantised into float32."""
+    model = load(tiny_model, quantization={"computeDtype": "bfloat16"})
+    frozen = {value.dtype for value in model.parameters() if not value.requires_grad}
+    assert frozen == {torch.uint8, torch.bfloat16}
+
+
+@pytest.mark.parametrize("storage", ["uint8", "bfloat16", "float32"])
+def test_four_bits_are_the_same_in_tensors_of_any_type(tiny_model: Path, storage: str) -> None:
+    model = load(tiny_model, quantization={"storageDtype": storage})
+    weight = model.base_model.model.model.layers[0].mlp.up_proj.base_layer.weight
+    assert str(weight.dtype) == f"torch.{storage}"
+    assert weight.numel() * weight.element_size() == 128 * 64 // 2
+    plain = load(tiny_model).eval()
+    ids = torch.tensor([[1, 2, 3]])
+    assert torch.equal(model.eval()(input_ids=ids).logits, plain(input_ids=ids).logits)
+
+
 def test_an_evaluation_does_not_spoil_the_gradients(tiny_model: Path, rows: Dataset) -> None:
     """On CPUs with AVX512-BF16, bitsandbytes repacks 4-bit weights at the first forward pass in eval mode."""
     model = load(tiny_model, quantization={"computeDtype": "bfloat16"})

@@ -1,7 +1,8 @@
 """Keeps what an adapter hands on in the data type and at the positions that the base expects.
 
-What is trained is float32 and the base bfloat16. Most of PEFT's layers cast what they take and return; some do not, and
-then the next layer of the base fails. DeepSpeed switches autocasting off, which would hide that elsewhere.
+What is trained is float32 and the base bfloat16. Most of PEFT's layers cast what they take and return; IA3's on a
+quantised base and modules that are trained whole do not, and then the next layer of the base fails. DeepSpeed switches
+autocasting off, which would hide that elsewhere.
 """
 
 from __future__ import annotations
@@ -9,12 +10,12 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from peft.tuners.tuners_utils import BaseTunerLayer
+from peft.tuners.ia3 import IA3Layer
 from peft.utils.other import AuxiliaryTrainingWrapper, ModulesToSaveWrapper
 
 
 def keep_dtypes(model: Any) -> None:
-    """Makes what is trained float32, and every adapted module return the data type that it was given."""
+    """Makes what is trained float32, and what is returned the data type that the base has."""
     for parameter in model.parameters():
         if parameter.requires_grad:
             parameter.data = parameter.data.float()
@@ -23,7 +24,7 @@ def keep_dtypes(model: Any) -> None:
             module.register_forward_pre_hook(_to_float32)
         if isinstance(module, AuxiliaryTrainingWrapper):
             module.register_forward_hook(_to_original_type)
-        elif isinstance(module, BaseTunerLayer):
+        elif isinstance(module, IA3Layer):
             module.register_forward_hook(_to_type_of_input)
 
 
