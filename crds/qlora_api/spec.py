@@ -388,6 +388,11 @@ class QLoRAJobSpec(ApiModel):
             ),
             FLOAT16_NEEDS_A_GPU,
             *methods.rules(),
+            (
+                f"!(self.training.packing && self.adapter.method in {list(methods.PROMPT_METHODS)})",
+                "adapter.method: virtual tokens would stand before the first row of a sequence only; write "
+                "training.packing: false",
+            ),
             OPTIMIZER_OFFLOAD_NEEDS_ZERO,
             PARAMETER_OFFLOAD_NEEDS_ZERO_3,
             SMALL_OPTIMIZER_NEEDS_A_GPU,

@@ -110,6 +110,10 @@ REFUSALS: dict[str, tuple[dict[str, Any], str]] = {
         {"quantization": {"type": "int8", "storageDtype": "bfloat16"}},
         "storageDtype is for a base in 4 bits",
     ),
+    "virtual tokens before packed rows": (
+        {"adapter": {"method": "p-tuning"}, "training": {"packing": True}},
+        "virtual tokens would stand before the first row of a sequence only; write training.packing: false",
+    ),
     "AdaLoRA with ZeRO-3": (
         {"adapter": {"method": "adalora"}, "deepspeed": {"zeroStage": 3}},
         "adapter.method: adalora needs whole gradients; write deepspeed.zeroStage: 2",

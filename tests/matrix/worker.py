@@ -24,11 +24,12 @@ from qlora_trainer.rank.data import Dataset
 
 def rows() -> Dataset:
     """Four rows of random tokens."""
-    lengths = [12, 9, 14, 11]
-    offsets = torch.tensor([0, *torch.tensor(lengths).cumsum(0).tolist()])
-    ids = torch.randint(0, 250, (sum(lengths),), generator=torch.Generator().manual_seed(1), dtype=torch.int32)
-    learned = torch.ones(sum(lengths), dtype=torch.bool)
-    return Dataset(ids, learned, offsets, torch.tensor(lengths) - 1, "")
+    lengths = torch.tensor([12, 9, 14, 11])
+    offsets = torch.cat([torch.zeros(1, dtype=torch.int64), lengths.cumsum(0)])
+    ids = torch.randint(0, 250, (int(offsets[-1]),), generator=torch.Generator().manual_seed(1), dtype=torch.int32)
+    learned = torch.ones(len(ids), dtype=torch.bool)
+    members, begins = torch.arange(4), torch.arange(5)
+    return Dataset(ids, learned, offsets, members, begins, lengths - 1, lengths, is_packed=False, sha256="")
 
 
 def main() -> None:
