@@ -64,17 +64,17 @@ def try_cell(job: JobFile, model_folder: Path, dataset: Any, output: Path) -> di
     rank = comm.get_rank()
     model = load_model(str(model_folder), job.spec, torch.device("cpu"))
     engine = make_engine(model, job)
-    ranks = RankAllocation(engine, of=10) if job.spec.adapter.method == "adalora" else None
+    allocation = RankAllocation(engine, of=10) if job.spec.adapter.method == "adalora" else None
     before = None
     losses = []
     for step in range(STEPS):
         loss = loss_sum(engine, collate(dataset, [rank], engine.device))
-        engine.backward(loss / 10 + (ranks.penalty() if ranks else 0), scale_wrt_gas=False)
-        if ranks:
-            ranks.before_step()
+        engine.backward(loss / 10 + (allocation.penalty() if allocation else 0), scale_wrt_gas=False)
+        if allocation:
+            allocation.before_step()
         engine.step()
-        if ranks:
-            ranks.after_step(step + 1)
+        if allocation:
+            allocation.after_step(step + 1)
         losses.append(loss.item())
         assert math.isfinite(losses[-1]), f"loss {losses[-1]}"
         state = gather_state(engine)

@@ -24,7 +24,7 @@ from qlora_trainer.rank.stop import StopSignal
 
 def train(
     engine: Any, dataset: Dataset, job: JobFile, from_step: int, of: int, saver: Saver, progress: ProgressWriter,
-    stop: StopSignal, ranks: RankAllocation | None = None,
+    stop: StopSignal, allocation: RankAllocation | None = None,
 ) -> bool:  # fmt: skip
     """Trains from optimizer step `from_step` to `of`. Collective.
 
@@ -58,7 +58,7 @@ def train(
             loss = loss_sum(engine, collate(dataset, sequences, engine.device))
             total += loss.detach().double().cpu()
             is_last = number == len(portions) - 1
-            penalty = ranks.penalty() if ranks is not None and is_last else 0.0
+            penalty = allocation.penalty() if allocation is not None and is_last else 0.0
             engine.backward(loss * (world_size / learned) + penalty, scale_wrt_gas=False)
             if not is_last:
                 engine.step()
@@ -71,11 +71,11 @@ def train(
                 f"the loss is {mean_loss} at step {step + 1}; write a smaller training.learningRate than "
                 f"{training.learning_rate:g}, or a larger warmupRatio",
             )
-        if ranks is not None:
-            ranks.before_step()
+        if allocation is not None:
+            allocation.before_step()
         engine.step()
-        if ranks is not None:
-            ranks.after_step(step + 1)
+        if allocation is not None:
+            allocation.after_step(step + 1)
         norm = float(engine.get_global_grad_norm() or 0.0)
         progress.step(step + 1, mean_loss, rate, norm, int(dataset.lengths[batch].sum()), time.monotonic() - begin)
         stopped, due = bool(agreed[1]), bool(agreed[2])

@@ -108,9 +108,9 @@ def _whole(state: dict[str, Any], number: int) -> torch.Tensor:
         return held
     from bitsandbytes.functional import dequantize_blockwise
 
-    whole: torch.Tensor = dequantize_blockwise(
-        held, absmax=state[f"absmax{number}"], code=state[f"qmap{number}"], blocksize=BLOCK
-    )
+    scales = state[f"absmax{number}"]
+    on_device = held.to(scales.device)  # pages lie on the host as far as torch knows
+    whole: torch.Tensor = dequantize_blockwise(on_device, absmax=scales, code=state[f"qmap{number}"], blocksize=BLOCK)
     return whole
 
 

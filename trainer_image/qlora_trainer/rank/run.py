@@ -68,14 +68,14 @@ def run(paths: PodPaths, rank: int, stop: StopSignal) -> Termination:
     with log.phase("initialize", rank=rank):
         engine = make_engine(model, job)
     of = total_steps(len(dataset), job.spec.training)
-    ranks = RankAllocation(engine, of) if job.spec.adapter.method == "adalora" else None
+    allocation = RankAllocation(engine, of) if job.spec.adapter.method == "adalora" else None
     from_step = 0
     if checkpoint is not None:
         with log.phase("restore", rank=rank, step=checkpoint.step):
             state = checkpoint.load()
             restore_state(engine, state, checkpoint.step)
-            if ranks is not None:
-                ranks.restore(state)
+            if allocation is not None:
+                allocation.restore(state)
         from_step = checkpoint.step
 
     facts = {"uid": job.uid, "attempt": job.attempt, "of": of, "datasetSha256": dataset.sha256}
@@ -90,9 +90,9 @@ def run(paths: PodPaths, rank: int, stop: StopSignal) -> Termination:
     )
     log.event("training", rank=rank, from_step=from_step, of=of, sequences=len(dataset))
     checkpoints = job.spec.checkpoint
-    more = dict if ranks is None else ranks.state
+    more = dict if allocation is None else allocation.state
     saver = Saver(claim, rank, parse_duration(checkpoints.every), checkpoints.keep, facts, progress, more)
-    done = train(engine, dataset, job, from_step, of, saver, progress, stop, ranks)
+    done = train(engine, dataset, job, from_step, of, saver, progress, stop, allocation)
     figures = {"step": progress.progress.step, "of": of, "fromStep": from_step, "loss": progress.progress.loss}
     if not done:
         return termination.failed(
