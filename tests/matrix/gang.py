@@ -15,6 +15,7 @@ from unit.trainer.pods import free_port
 
 RANKS = 2
 WORKER = Path(__file__).with_name("worker.py")
+PATH = os.pathsep.join([str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH", "")])
 HANGS_AFTER = 120.0
 """Seconds without an outcome; importing takes half a minute on a busy machine."""
 Trial = tuple[Cell, dict[str, Any]]
@@ -37,6 +38,7 @@ def _try_until_failure(trials: list[Trial], model: Path, folder: Path) -> list[d
         environment = {
             "RANK": rank, "WORLD_SIZE": RANKS, "LOCAL_RANK": 0, "LOCAL_SIZE": 1, "MASTER_ADDR": "127.0.0.1",
             "MASTER_PORT": port, "DS_ACCELERATOR": "cpu", "OMP_NUM_THREADS": 1, "TQDM_DISABLE": 1,
+            "PYTHONPATH": PATH,
         }  # fmt: skip
         with (folder / f"log-{rank}").open("a") as log, (folder / f"out-{rank}").open("w") as out:
             worker = subprocess.Popen(

@@ -10,6 +10,7 @@ import pytest
 import torch
 from deepspeed.runtime import engine as deepspeed_engine
 
+from qlora_trainer.rank import model as model_module
 from qlora_trainer.rank.engine import deepspeed_config, skip_broadcast_of_frozen
 from unit.trainer.pods import Gang
 
@@ -20,6 +21,21 @@ def test_the_config_is_the_job(tmp_path: Path) -> None:
     assert config["train_batch_size"] == 16
     assert config["train_micro_batch_size_per_gpu"] * config["gradient_accumulation_steps"] * 4 == 16
     assert config["zero_optimization"] == {"stage": 1}
+
+
+@pytest.mark.parametrize(("quantization", "stage", "host"), [("none", 3, True), ("none", 2, False), ("nf4", 3, False)])
+def test_trap_a_base_that_does_not_fit_on_the_device_is_not_loaded_there(
+    tmp_path: Path, quantization: str, stage: int, host: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """1 and 2: ZeRO-3 shares out what the device holds already."""
+    job = Gang(tmp_path).new_pods(quantization={"type": quantization}, deepspeed={"zeroStage": stage})[0].job
+    loaded: dict[str, Any] = {}
+    base = torch.nn.Linear(1, 1)
+    monkeypatch.setattr(
+        model_module.AutoModelForCausalLM, "from_pretrained", lambda *_, **named: loaded.update(named) or base
+    )
+    model_module.load_base("folder", job.spec, torch.device("meta"))
+    assert loaded["device_map"] == {"": "cpu" if host else torch.device("meta")}
 
 
 def test_the_frozen_base_does_not_travel_through_the_network(monkeypatch: pytest.MonkeyPatch) -> None:

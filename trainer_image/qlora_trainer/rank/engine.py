@@ -9,7 +9,7 @@ import deepspeed
 from qlora_api.job_file import JobFile
 from qlora_trainer.deepspeed_config import handed_on
 from qlora_trainer.rank.optimizers import make_optimizer
-from qlora_trainer.rank.stage3 import let_dora_gather
+from qlora_trainer.rank.stage3 import is_shared_out_from_host, let_dora_gather, share_out
 
 
 def deepspeed_config(job: JobFile) -> dict[str, Any]:
@@ -42,8 +42,11 @@ def make_engine(model: Any, job: JobFile) -> Any:
     skip_broadcast_of_frozen(model)
     if job.spec.adapter.method == "dora" and job.spec.deepspeed.zero_stage == 3:
         let_dora_gather()
+    config = deepspeed_config(job)
+    if is_shared_out_from_host(job.spec):
+        share_out(model, config)
     engine, _, _, _ = deepspeed.initialize(
-        model=model, model_parameters=trainable, optimizer=make_optimizer(model, job), config=deepspeed_config(job)
+        model=model, model_parameters=trainable, optimizer=make_optimizer(model, job), config=config
     )
     return engine
 

@@ -16,6 +16,7 @@ from qlora_trainer.errors import TrainerError
 from qlora_trainer.rank.adapter import adapter_config
 from qlora_trainer.rank.initial import begin_from_weights
 from qlora_trainer.rank.precision import keep_dtypes, shift_kept_positions
+from qlora_trainer.rank.stage3 import is_shared_out_from_host
 
 
 def load_model(folder: str, spec: QLoRAJobSpec, device: torch.device) -> Any:
@@ -55,7 +56,7 @@ def load_base(folder: str, spec: QLoRAJobSpec, device: torch.device) -> Any:
         folder,
         quantization_config=quantization_config(spec),
         dtype=getattr(torch, spec.compute_dtype),
-        device_map={"": device},
+        device_map={"": "cpu" if is_shared_out_from_host(spec) else device},
         use_safetensors=True,
         trust_remote_code=False,
         attn_implementation="sdpa",

@@ -1,4 +1,7 @@
-"""What DoRA needs under ZeRO-3: the base's weight outside of the base layer's forward pass.
+"""What ZeRO-3 needs besides DeepSpeed's own doing: a base that comes from the host, and weights for DoRA's norm.
+
+DeepSpeed would put a whole model onto the device before it shares it out. A base that is not quantised need not be
+there at all: it is read on the host and shared out weight by weight.
 
 DoRA takes the norm of the adapted weight when ZeRO-3 has given the base's weight back already, so it is gathered once
 more. On a CPU, PEFT also puts a copy in place of a weight that it has dequantised, which ZeRO-3 would not know.
@@ -10,11 +13,31 @@ from typing import Any
 
 import torch
 from deepspeed import zero
+from deepspeed.accelerator import get_accelerator
 from deepspeed.runtime.zero.partition_parameters import ZeroParamStatus
 from peft.tuners.lora import dora
 from peft.utils.integrations import dequantize_bnb_weight
 
+from qlora_api.spec import QLoRAJobSpec
 from qlora_trainer.rank.initial import is_quantised
+
+
+def is_shared_out_from_host(spec: QLoRAJobSpec) -> bool:
+    """Whether the base is read on the host. bitsandbytes quantises on the device, which then holds the base whole."""
+    return spec.deepspeed.zero_stage == 3 and spec.quantization.type == "none"
+
+
+def share_out(model: Any, config: dict[str, Any]) -> None:
+    """Gives each rank its share of every parameter. Collective; before `deepspeed.initialize`.
+
+    Args:
+        model: on the host, the same on every rank.
+        config: DeepSpeed's, of stage 3.
+    """
+    zero.Init(module=model, config_dict_or_path=config)
+    device = get_accelerator().current_device_name()
+    for buffer in model.buffers():
+        buffer.data = buffer.data.to(device)
 
 
 def let_dora_gather() -> None:
