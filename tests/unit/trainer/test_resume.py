@@ -139,6 +139,12 @@ def test_trap_resume_at_another_stage_or_world_size(gangs: dict[str, Gang], name
     assert gangs[name].losses() == pytest.approx(gangs["stage 0, whole"].losses(), abs=1e-4)
 
 
+def test_lora_plus_has_a_second_rate_within_deepspeed_too(gangs: dict[str, Gang]) -> None:
+    one, two = gangs["stage 3, whole"].losses(), gangs["two rates, whole"].losses()
+    assert one[1] == pytest.approx(two[1], abs=1e-4)
+    assert abs(one[3] - two[3]) > 1e-2
+
+
 def test_packed_sequences_are_shared_out_over_any_number_of_ranks(gangs: dict[str, Gang]) -> None:
     assert gangs["alone"].losses() == pytest.approx(gangs["packed, whole"].losses(), abs=1e-5)
 
