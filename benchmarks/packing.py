@@ -65,7 +65,7 @@ def job(length: int, micro_batch_size: int, packing: bool) -> QLoRAJobSpec:
 
 def tokenized(files: list[Path], spec: QLoRAJobSpec, tokenizer: Any) -> Dataset:
     with TemporaryDirectory() as folder, contextlib.redirect_stdout(io.StringIO()):
-        make_dataset(Path(folder) / "tokens", files, spec, tokenizer)
+        make_dataset(Path(folder) / "tokens", [files], spec, tokenizer)
         return load_dataset(Path(folder) / "tokens")
 
 
@@ -101,7 +101,7 @@ def print_speed(model_folder: Path, spec: QLoRAJobSpec, dataset: Dataset, second
 
 def batch(dataset: Dataset, spec: QLoRAJobSpec, step: int) -> list[int]:
     one = spec.training.model_copy(update={"global_batch_size": spec.training.micro_batch_size})
-    return global_batch(step, len(dataset), one)
+    return global_batch(step, dataset.mix, one)
 
 
 if __name__ == "__main__":

@@ -95,6 +95,12 @@ def test_a_volume_that_is_only_read_is_mounted_read_only() -> None:
     assert (mounts["/volumes/models"], mounts["/volumes/data"], mounts["/volumes/results"]) == (True, True, False)
 
 
+def test_the_volumes_of_all_datasets_are_mounted() -> None:
+    pod = children(attempt(Path(__file__).parent / "mixed-datasets"))[-1]["spec"]["template"]["spec"]
+    mounts = {mount["mountPath"] for mount in pod["initContainers"][0]["volumeMounts"]}
+    assert {"/volumes/models", "/volumes/data", "/volumes/books", "/volumes/results"} <= mounts
+
+
 def test_pods_find_each_other_before_any_of_them_is_ready() -> None:
     service = children(attempt(Path(__file__).parent / "two-cpu-nodes"))[0]
     assert service["spec"]["publishNotReadyAddresses"] is True

@@ -42,6 +42,44 @@ REFUSALS: dict[str, tuple[dict[str, Any], str]] = {
         {"dataset": {"source": "pvc://data/t.jsonl", "format": "text", "loss": "assistant"}},
         "write loss: all with format: text",
     ),
+    "completion loss on text": (
+        {"dataset": {"source": "pvc://data/t.jsonl", "format": "text", "loss": "completion"}},
+        "write loss: all with format: text",
+    ),
+    "no dataset": ({"dataset": {"format": "text"}}, "write source for one dataset, or mix for several"),
+    "a dataset and a mix": (
+        {"dataset": {"source": "pvc://data/a", "mix": [{"source": "pvc://data/b"}]}},
+        "write source for one dataset, or mix for several",
+    ),
+    "an empty mix": ({"dataset": {"mix": []}}, "spec.dataset.mix in body should have at least 1 items"),
+    "a mix that climbs": (
+        {"dataset": {"mix": [{"source": "pvc://data/../x"}]}},
+        "spec.dataset.mix[0]: Invalid value: source must not contain '..'",
+    ),
+    "files of no source": (
+        {"dataset": {"mix": [{"source": "pvc://data/a"}], "files": "*.jsonl"}},
+        "files belongs to a source; write it in the parts of mix",
+    ),
+    "files that climb": (
+        {"dataset": {"source": "pvc://data/a", "files": "../*.jsonl"}},
+        "write a path below the source, with * for any letters",
+    ),
+    "a weight of nothing": (
+        {"dataset": {"mix": [{"source": "pvc://data/a", "weight": 0}]}},
+        "weight must be at least 0.01; remove a dataset that is not wanted",
+    ),
+    "columns of another format": (
+        {"dataset": {"source": "pvc://data/a", "format": "text", "columns": {"prompt": "q"}}},
+        "columns of format text are text; remove the others, or write another format",
+    ),
+    "columns of another format in a mix": (
+        {"dataset": {"mix": [{"source": "pvc://data/a", "format": "instruction", "columns": {"text": "body"}}]}},
+        "columns of format instruction are instruction, input, output, system; remove the others",
+    ),
+    "a template for what is no chat": (
+        {"dataset": {"source": "pvc://data/a", "format": "prompt-completion", "chatTemplate": "x"}},
+        "chatTemplate renders chats; remove it, or write format: messages or instruction",
+    ),
     "double quantisation of nothing": (
         {"quantization": {"type": "none", "doubleQuant": True}},
         "doubleQuant: true needs a base in 4 bits",
@@ -57,6 +95,13 @@ REFUSALS: dict[str, tuple[dict[str, Any], str]] = {
     "output onto the dataset": (
         {"output": {"destination": "pvc://data/train.jsonl"}},
         "output.destination lies inside dataset.source",
+    ),
+    "output into a part of the mix": (
+        {
+            "dataset": {"mix": [{"source": "pvc://data/a"}, {"source": "pvc://results/b"}]},
+            "output": {"destination": "pvc://results/b/out"},
+        },
+        "output.destination lies inside a source of dataset.mix",
     ),
     "output to a hub": ({"output": {"destination": "hf://a/b"}}, "write pvc://claim/path"),
     "memory with a blank": (
@@ -158,6 +203,31 @@ def test_a_deepspeed_configuration_is_kept_as_it_is(driver: JobDriver) -> None:
     config = {"zero_optimization": {"stage": 2, "reduce_bucket_size": 5e8}, "train_batch_size": "auto"}
     driver.apply(job_body(deepspeed={"config": config}))
     assert driver.get(QLORA_JOB, "job")["spec"]["deepspeed"]["config"] == config
+
+
+ACCEPTED: dict[str, dict[str, Any]] = {
+    "a mix": {
+        "source": None,
+        "mix": [
+            {"source": "pvc://data/a", "weight": 0.5, "files": "data/train-*.parquet"},
+            {"source": "hf://org/b", "format": "text", "columns": {"text": "body"}},
+        ],
+        "format": "instruction",
+        "columns": {"instruction": "task", "text": "body"},
+        "chatTemplate": "{{ messages }}",
+        "loss": "completion",
+    },
+    "chats with other names": {
+        "source": "pvc://data/a.json",
+        "columns": {"messages": "conversations", "role": "from", "content": "value", "system": "system"},
+    },
+}
+
+
+@pytest.mark.parametrize("case", ACCEPTED)
+def test_apply_accepts(driver: JobDriver, case: str) -> None:
+    dataset = {field: value for field, value in ACCEPTED[case].items() if value is not None}
+    driver.apply(job_body(dataset=dataset))
 
 
 @pytest.mark.parametrize("name", ["a" * 46, "1st", "with.dot"])

@@ -9,5 +9,8 @@ if [ "$accelerator" = cpu ]; then
   find "$site/bitsandbytes" -name 'libbitsandbytes_*.so' -not -name '*_cpu.so' -delete
 fi
 find "$site" -type d -name tests -prune -exec rm -rf {} +
+# Of pyarrow only the reading of files is used, not its network services.
+rm -rf "$site/pyarrow/include" "$site"/pyarrow/libarrow_flight* "$site"/pyarrow/libarrow_python_flight* \
+  "$site"/pyarrow/libarrow_s3* "$site"/pyarrow/_flight.* "$site"/pyarrow/_s3fs.*
 find "$site/deepspeed" -name '*.so' -exec strip --strip-unneeded {} +
 "$venv/bin/python" -m compileall -q -j 0 "$site" || true   # some packages ship files for other versions of Python

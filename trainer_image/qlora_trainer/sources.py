@@ -17,8 +17,8 @@ class ResolvedSources(ApiModel):
     """Folder with config.json, a tokenizer and safetensors."""
     model_revision: str | None = None
     """Commit of a model from the hub."""
-    dataset: list[str]
-    """The .jsonl files in the order in which they are read."""
+    dataset: list[list[str]]
+    """The files of each part of the dataset, in the order in which they are read."""
     output: str
     """Folder of the adapter, the checkpoints and the log."""
 

@@ -55,7 +55,7 @@ def test_good_sources_are_resolved_for_the_ranks(files: Gang) -> None:
     assert run_fetch(PodPaths(pod.root)) == 0
     resolved = ResolvedSources.read(PodPaths(pod.root))
     assert resolved.model == str(pod.root / "volumes/models/tiny")
-    assert resolved.dataset == [str(pod.root / "volumes/data/train.jsonl")]
+    assert resolved.dataset == [[str(pod.root / "volumes/data/train.jsonl")]]
     assert not (pod.root / "dev/termination-log").exists()
 
 
@@ -99,19 +99,22 @@ def test_an_empty_dataset_is_refused(files: Gang) -> None:
     assert (error.reason, "is empty" in error.message) == (Reason.DATASET_INVALID, True)
 
 
-def test_a_folder_without_jsonl_is_refused(files: Gang) -> None:
+def test_a_folder_without_rows_is_refused(files: Gang) -> None:
     (files.volumes / "data/folder").mkdir()
-    assert "has no .jsonl file" in fault(files, dataset={"source": "pvc://data/folder"}).message
+    assert (
+        "has no .jsonl, .json, .parquet, .arrow, .csv, .txt file"
+        in fault(files, dataset={"source": "pvc://data/folder"}).message
+    )
 
 
 def test_a_folder_of_files_is_read_in_the_order_of_names(files: Gang) -> None:
     row = json.dumps({"text": "a"}) + "\n"
-    for name in ("b.jsonl", "a.jsonl", "notes.txt"):
+    for name in ("b.jsonl", "a.jsonl", "README.md"):
         (files.volumes / "data/folder").mkdir(exist_ok=True)
         (files.volumes / "data/folder" / name).write_text(row)
     pod = one(files, dataset={"source": "pvc://data/folder", "format": "text"})
     resolved = fetch(pod.job, PodPaths(pod.root))
-    assert [Path(file).name for file in resolved.dataset] == ["a.jsonl", "b.jsonl"]
+    assert [Path(file).name for file in resolved.dataset[0]] == ["a.jsonl", "b.jsonl"]
 
 
 @pytest.mark.parametrize(
@@ -216,3 +219,75 @@ def test_the_checks_import_neither_torch_nor_transformers(files: Gang) -> None:
         "assert not {'torch', 'transformers'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def write_rows(files: Gang, name: str, *rows: object) -> None:
+    file = files.volumes / "data" / name
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+
+
+def test_more_wrong_rows_are_counted_and_some_of_them_named(files: Gang) -> None:
+    write_rows(files, "train.jsonl", {"text": "a"}, *[{}] * 8, {"text": "b"})
+    message = fault(files, dataset={"format": "text"}).message
+    assert message.startswith("train.jsonl line 2: no field 'text'; it has none; a row of format text is")
+    assert message.endswith(
+        "; 7 more of 10 rows are wrong: train.jsonl line 3, train.jsonl line 4, train.jsonl line 5, "
+        "train.jsonl line 6, train.jsonl line 7, …"
+    )
+
+
+def test_a_folder_with_files_of_several_kinds_needs_a_choice(files: Gang) -> None:
+    write_rows(files, "folder/train/a.jsonl", {"text": "a"})
+    write_rows(files, "folder/test/a.jsonl", {"text": "a"})
+    (files.volumes / "data/folder/notes.txt").write_text("a")
+    dataset = {"source": "pvc://data/folder", "format": "text"}
+    assert "has .jsonl and .txt files; write files: '*.jsonl'" in fault(files, dataset=dataset).message
+
+    pod = one(files, dataset={**dataset, "files": "train/*.jsonl"})
+    (found,) = fetch(pod.job, PodPaths(pod.root)).dataset
+    assert [Path(file).relative_to(pod.root / "volumes/data/folder").as_posix() for file in found] == ["train/a.jsonl"]
+
+    absent = fault(files, dataset={**dataset, "files": "*.csv"})
+    assert "file that fits files: *.csv" in absent.message
+    assert absent.reason == Reason.DATASET_INVALID
+
+
+def test_descriptions_and_hidden_files_of_a_saved_dataset_are_no_rows(files: Gang) -> None:
+    write_rows(files, "folder/a.json", {"text": "a"})
+    for name in ("state.json", "dataset_info.json", ".cache/b.json"):
+        write_rows(files, f"folder/{name}", {})
+    pod = one(files, dataset={"source": "pvc://data/folder", "format": "text"})
+    assert [[Path(file).name for file in part] for part in fetch(pod.job, PodPaths(pod.root)).dataset] == [["a.json"]]
+
+
+def test_a_folder_of_texts_is_no_folder_of_chats(files: Gang) -> None:
+    (files.volumes / "data/folder").mkdir()
+    (files.volumes / "data/folder/a.txt").write_text("a")
+    assert "which are plain texts; write format: text" in fault(files, dataset={"source": "pvc://data/folder"}).message
+
+
+def test_each_part_of_a_mix_is_checked_by_its_own_format(files: Gang) -> None:
+    write_rows(files, "chats.jsonl", {"talk": [{"role": "assistant", "content": "a"}]})
+    write_rows(files, "texts.jsonl", {"text": "a"})
+    chats = {"source": "pvc://data/chats.jsonl", "columns": {"messages": "talk"}}
+    texts = {"source": "pvc://data/texts.jsonl", "format": "text"}
+    pod = one(files, dataset={"source": None, "mix": [chats, texts]})
+    found = fetch(pod.job, PodPaths(pod.root)).dataset
+    assert [[Path(file).name for file in part] for part in found] == [["chats.jsonl"], ["texts.jsonl"]]
+    message = fault(files, dataset={"source": None, "mix": [chats, {**texts, "format": "instruction"}]}).message
+    assert message.startswith("texts.jsonl line 1: no field 'instruction'")
+
+
+def test_a_template_of_the_job_replaces_that_of_the_model(files: Gang, model: Path) -> None:
+    (model / "chat_template.jinja").unlink()
+    pod = one(
+        files, dataset={"chatTemplate": "{% for m in messages %}{% generation %}a{% endgeneration %}{% endfor %}"}
+    )
+    fetch(pod.job, PodPaths(pod.root))
+
+
+def test_a_template_with_a_fault_is_told_by_its_line(files: Gang) -> None:
+    error = fault(files, dataset={"chatTemplate": "{% for m in messages %}\n{{ m.role }\n{% endfor %}"})
+    assert error.reason == Reason.USER_ERROR
+    assert error.message.startswith("dataset.chatTemplate line 2: ")

@@ -12,6 +12,7 @@ import torch
 from qlora_api.reasons import Reason
 from qlora_trainer.errors import TrainerError
 from qlora_trainer.rank import loop
+from qlora_trainer.rank.order import Mix
 from qlora_trainer.rank.stop import StopSignal
 from unit.trainer.pods import Gang
 
@@ -24,7 +25,7 @@ def test_a_loss_that_is_no_number_ends_the_run_before_it_reaches_the_weights(
     engine = MagicMock(device=torch.device("cpu"))
     engine.optimizer = SimpleNamespace(param_groups=[{"lr": 0.0}])
     dataset = MagicMock(targets=torch.ones(4, dtype=torch.int64), lengths=torch.ones(4, dtype=torch.int64))
-    dataset.__len__.return_value = 4
+    dataset.mix = Mix((4,), (1.0,))
     saver = MagicMock(is_due=False)
     monkeypatch.setattr(loop, "comm", MagicMock(get_rank=lambda: 0, get_world_size=lambda: 1))
     monkeypatch.setattr(loop, "collate", lambda *_: None)

@@ -14,6 +14,7 @@ from qlora_api.spec import QLoRAJobSpec
 from qlora_trainer.rank.data import Dataset
 from qlora_trainer.rank.loss import IGNORED, collate, loss_sum
 from qlora_trainer.rank.model import disable_cpu_repacking, load_model
+from qlora_trainer.rank.order import Mix
 from unit.trainer.pods import spec
 
 CPU = torch.device("cpu")
@@ -31,7 +32,9 @@ def rows() -> Dataset:
     ids = torch.randint(0, 250, (sum(lengths),), generator=torch.Generator().manual_seed(1), dtype=torch.int32)
     targets = torch.tensor([int(learned[a:b].sum()) for a, b in itertools.pairwise(offsets)])
     numbers = torch.arange(4)
-    return Dataset(ids, learned, offsets, numbers[:-1], numbers, targets, torch.tensor(lengths), False, "")
+    return Dataset(
+        ids, learned, offsets, numbers[:-1], numbers, targets, torch.tensor(lengths), Mix((3,), (1.0,)), False, ""
+    )
 
 
 def test_the_base_is_in_four_bits_and_the_adapter_in_float32(tiny_model: Path) -> None:

@@ -13,6 +13,7 @@ from qlora_trainer.errors import TrainerError
 from qlora_trainer.rank.data import Dataset
 from qlora_trainer.rank.isolation import check_isolation, leakage
 from qlora_trainer.rank.loss import IGNORED, collate, loss_sum
+from qlora_trainer.rank.order import Mix
 from qlora_trainer.rank.packing import Packing, one_a_sequence, pack
 from unit.trainer.small_models import COUNTS_ITS_OWN_POSITIONS, FAMILIES, HAS_RECURRENT_LAYERS, build
 
@@ -36,6 +37,7 @@ def dataset(packing: Packing, lengths: np.ndarray = LENGTHS, is_packed: bool = T
         begins=torch.from_numpy(packing.begins),
         targets=torch.from_numpy(packing.sums(targets)),
         lengths=torch.from_numpy(packing.sums(lengths)),
+        mix=Mix((len(packing.begins) - 1,), (1.0,)),
         is_packed=is_packed,
         sha256="",
     )

@@ -8,12 +8,18 @@ from pathlib import Path
 
 from qlora_api.reasons import Reason
 from qlora_trainer.errors import TrainerError
+from qlora_trainer.rows.files import ENDINGS
 
 TOKEN_VARIABLE = "HF_TOKEN"  # noqa: S105 - the name of the variable
-_PATTERNS = {"model": ["*.json", "*.safetensors", "*.model", "*.txt", "*.jinja"], "dataset": ["*.jsonl"]}
+_PATTERNS = {
+    "model": ["*.json", "*.safetensors", "*.model", "*.txt", "*.jinja"],
+    "dataset": [f"*{ending}" for ending in ENDINGS],
+}
 
 
-def fetch_from_hub(source: str, kind: str, revision: str | None, folder: Path) -> tuple[Path, str]:
+def fetch_from_hub(
+    source: str, kind: str, revision: str | None, folder: Path, files: str | None = None
+) -> tuple[Path, str]:
     """Downloads `hf://organisation/name` into `folder`; what is there already is kept.
 
     Args:
@@ -21,6 +27,7 @@ def fetch_from_hub(source: str, kind: str, revision: str | None, folder: Path) -
         kind: `model` or `dataset`.
         revision: commit of a model; the newest one if None.
         folder: where the files go.
+        files: pattern of the files that are wanted; None for all of the kind.
 
     Returns:
         The folder, and the commit that was downloaded.
@@ -37,7 +44,11 @@ def fetch_from_hub(source: str, kind: str, revision: str | None, folder: Path) -
     try:
         commit = api.repo_info(repository, repo_type=kind, revision=revision, timeout=30).sha or "main"
         api.snapshot_download(
-            repository, repo_type=kind, revision=commit, local_dir=folder, allow_patterns=_PATTERNS[kind]
+            repository,
+            repo_type=kind,
+            revision=commit,
+            local_dir=folder,
+            allow_patterns=_PATTERNS[kind] if files is None else files,
         )
     except Exception as error:
         raise explain(error, source, kind, revision) from error

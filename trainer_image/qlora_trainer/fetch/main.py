@@ -5,9 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 from qlora_api.job_file import JobFile
+from qlora_api.spec import DatasetPart, ModelSpec
 from qlora_trainer import log
 from qlora_trainer.fetch.adapter import check_adapter
-from qlora_trainer.fetch.dataset import check_dataset, dataset_files
+from qlora_trainer.fetch.dataset import check_rows, check_template, dataset_files
 from qlora_trainer.fetch.hub import fetch_from_hub
 from qlora_trainer.fetch.model import check_model
 from qlora_trainer.fetch.output import check_output
@@ -26,25 +27,39 @@ def fetch(job: JobFile, paths: PodPaths) -> ResolvedSources:
     with log.phase("check_output"):
         check_output(spec.output.destination, output)
 
-    model, model_revision = _local(paths, spec.model.source, "model", spec.model.revision)
-    dataset, _ = _local(paths, spec.dataset.source, "dataset", None)
+    model, model_revision = _model(paths, spec.model)
+    datasets = [_dataset(paths, part, paths.work / "dataset" / str(i)) for i, part in enumerate(spec.dataset.parts)]
     with log.phase("check_model"):
-        check_model(spec.model.source, model, needs_chat_template=spec.dataset.format == "messages")
+        check_model(spec.model.source, model, needs_chat_template=spec.dataset.needs_model_template)
         check_adapter(spec, model)
     with log.phase("check_dataset"):
-        files = dataset_files(spec.dataset.source, dataset)
-        check_dataset(files, spec.dataset)
+        if spec.dataset.chat_template is not None:
+            check_template(spec.dataset.chat_template)
+        files = [dataset_files(part, path) for part, path in zip(spec.dataset.parts, datasets, strict=True)]
+        for part, found in zip(spec.dataset.parts, files, strict=True):
+            check_rows(part, found, spec.dataset)
 
     resolved = ResolvedSources(
-        model=str(model), model_revision=model_revision, dataset=[str(file) for file in files], output=str(output)
+        model=str(model),
+        model_revision=model_revision,
+        dataset=[[str(file) for file in found] for found in files],
+        output=str(output),
     )
     resolved.write(paths)
     return resolved
 
 
-def _local(paths: PodPaths, source: str, kind: str, revision: str | None) -> tuple[Path, str | None]:
-    """The local path of a source, and the commit if it comes from the hub."""
-    if not source.startswith("hf://"):
-        return mounted(paths, source), None
-    with log.phase(f"download_{kind}", source=source):
-        return fetch_from_hub(source, kind, revision, paths.work / kind)
+def _model(paths: PodPaths, model: ModelSpec) -> tuple[Path, str | None]:
+    """The local path of the model, and its commit if it comes from the hub."""
+    if not model.source.startswith("hf://"):
+        return mounted(paths, model.source), None
+    with log.phase("download_model", source=model.source):
+        return fetch_from_hub(model.source, "model", model.revision, paths.work / "model")
+
+
+def _dataset(paths: PodPaths, part: DatasetPart, folder: Path) -> Path:
+    """The local path of a part of the dataset."""
+    if not part.source.startswith("hf://"):
+        return mounted(paths, part.source)
+    with log.phase("download_dataset", source=part.source):
+        return fetch_from_hub(part.source, "dataset", None, folder, part.files)[0]

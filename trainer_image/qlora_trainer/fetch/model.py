@@ -92,8 +92,8 @@ def _tokenizer_fault(source: str, folder: Path, needs_chat_template: bool) -> st
         return f"model.source {source}: {folder} has no tokenizer; copy tokenizer.json and tokenizer_config.json there"
     if needs_chat_template and not _has_chat_template(folder):
         return (
-            f"model.source {source}: the tokenizer has no chat template, which dataset.format: messages needs; "
-            "write dataset.format: prompt-completion or text, or add chat_template.jinja to the model's folder"
+            f"model.source {source}: the tokenizer has no chat template, which dataset.format: messages needs, as "
+            "instruction does; write dataset.chatTemplate, or format: prompt-completion or text"
         )
     return ""
 

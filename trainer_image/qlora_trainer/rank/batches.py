@@ -1,7 +1,7 @@
 """Which sequences a rank trains on: a function of seed and step, so there is no data position to save.
 
-The dataset is read again and again in a new order each pass, and cut into global batches. A batch may reach over the
-end of a pass; the last one is filled from the pass after. The global batch of a step is the same for every
+The dataset is read pass after pass, each in an order of its own, and cut into global batches. A batch may reach over
+the end of a pass; the last one is filled from the pass after. The global batch of a step is the same for every
 world size; ranks only share it out differently.
 """
 
@@ -9,25 +9,27 @@ from __future__ import annotations
 
 import math
 
-import numpy as np
-
 from qlora_api.spec import TrainingSpec
+from qlora_trainer.rank.order import Mix, order_of_pass
 
 
-def total_steps(sequences: int, training: TrainingSpec) -> int:
-    """Optimizer steps until every sequence was seen `epochs` times, or `maxSteps`."""
-    steps = math.ceil(sequences * training.epochs / training.global_batch_size)
+def total_steps(mix: Mix, training: TrainingSpec) -> int:
+    """Optimizer steps for `epochs` passes, or `maxSteps`."""
+    steps = max(1, math.ceil(mix.until(training.epochs) / training.global_batch_size))
     return min(steps, training.max_steps or steps)
 
 
-def global_batch(step: int, sequences: int, training: TrainingSpec) -> list[int]:
+def global_batch(step: int, mix: Mix, training: TrainingSpec) -> list[int]:
     """The `globalBatchSize` sequence numbers of a step, counted from 0."""
-    size = training.global_batch_size
-    first = step * size
-    passes = range(first // sequences, (first + size - 1) // sequences + 1)
-    order = np.concatenate([_order(sequences, training.seed, number) for number in passes])
-    begin = first - passes.start * sequences
-    return [int(number) for number in order[begin : begin + size]]
+    first = step * training.global_batch_size
+    number = _pass_of(first, mix)
+    skipped = first - mix.until(number)
+    batch: list[int] = []
+    while len(batch) < training.global_batch_size:
+        order = order_of_pass(mix, training.seed, number)
+        batch += order[skipped : skipped + training.global_batch_size - len(batch)].tolist()
+        number, skipped = number + 1, 0
+    return batch
 
 
 def micro_batches(batch: list[int], rank: int, world_size: int, micro_batch_size: int) -> list[list[int]]:
@@ -39,6 +41,10 @@ def micro_batches(batch: list[int], rank: int, world_size: int, micro_batch_size
     return [mine[i : i + micro_batch_size] for i in range(0, share, micro_batch_size)]
 
 
-def _order(sequences: int, seed: int, number: int) -> np.ndarray:
-    """The order of the sequences in one pass over the dataset."""
-    return np.random.Generator(np.random.PCG64([seed, number])).permutation(sequences)
+def _pass_of(place: int, mix: Mix) -> int:
+    """The pass that has the sequence at a place of the whole run."""
+    a_pass = sum(size * weight for size, weight in zip(mix.sizes, mix.weights, strict=True))
+    number = max(0, math.floor(place / a_pass) - 1)
+    while mix.until(number + 1) <= place:
+        number += 1
+    return number

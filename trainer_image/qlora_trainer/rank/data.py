@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import time
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -12,21 +13,22 @@ import numpy as np
 import torch
 from safetensors.torch import load_file, save_file
 
-from qlora_api.reasons import Reason
 from qlora_api.spec import QLoRAJobSpec, TrainingSpec
 from qlora_trainer import log
-from qlora_trainer.errors import TrainerError
 from qlora_trainer.files import new_folder, read_json, write_json
+from qlora_trainer.rank.order import Mix
 from qlora_trainer.rank.packing import Packing, one_a_sequence, pack
-from qlora_trainer.rank.tokenize import tokenize_row
-from qlora_trainer.rows import learns_everything, read_rows
+from qlora_trainer.rank.store import Figures, TokenWriter, map_tokens
+from qlora_trainer.rank.tokenize_part import tokenize_part
+from qlora_trainer.rows.formats import Shape
+from qlora_trainer.rows.read import read_rows
 
-_TENSORS = "tokens.safetensors"
+_INDEX = "index.safetensors"
 _ABOUT = "about.json"
 
 
 class Document(NamedTuple):
-    """What attends to itself alone: a row of the dataset."""
+    """What attends to itself alone: a row of the dataset, or a piece of a long text."""
 
     ids: torch.Tensor
     """Token ids: int32 of shape (length,)."""
@@ -52,6 +54,8 @@ class Dataset:
     """Learned tokens of a sequence: int64 of shape (sequences,), each at least 1."""
     lengths: torch.Tensor
     """Tokens of a sequence: int64 of shape (sequences,)."""
+    mix: Mix
+    """Which part of the dataset a sequence belongs to, and how often it is seen."""
     is_packed: bool
     """Whether a sequence may hold several documents."""
     sha256: str
@@ -70,67 +74,76 @@ class Dataset:
         return Document(self.ids[part], self.learned[part])
 
 
-def make_dataset(folder: Path, files: list[Path], spec: QLoRAJobSpec, tokenizer: Any) -> None:
-    """Tokenises the dataset into `folder`. Rows that have nothing to learn within `sequenceLength` are left out.
+def make_dataset(
+    folder: Path, sources: list[list[Path]], spec: QLoRAJobSpec, tokenizer: Any, rows: int | None = None
+) -> None:
+    """Tokenises the files of each part of the dataset into `folder`, or only the first `rows` rows of each part.
 
     Raises:
-        TrainerError: no row is left.
+        TrainerError: a row cannot be used, or a part has nothing to learn.
     """
-    ids: list[np.ndarray] = []
-    learned: list[np.ndarray] = []
-    everything = learns_everything(spec.dataset)
-    dropped = cut = 0
     length = spec.training.sequence_length
-    for row in read_rows(files, spec.dataset):
-        whole = tokenize_row(row, tokenizer, spec.dataset.format, everything)
-        sequence = whole.cut(length)
-        if not sequence.targets:
-            dropped += 1
-            continue
-        cut += len(whole.ids) > length
-        ids.append(np.asarray(sequence.ids, np.int32))
-        learned.append(np.asarray([False, *sequence.learned[1:]], np.bool_))
-    log.event("tokenized", rows=len(ids), tokens=sum(map(len, ids)), cut=cut, dropped=dropped)
-    if not ids:
-        raise TrainerError(
-            Reason.DATASET_INVALID,
-            f"dataset.source {spec.dataset.source}: in all {dropped} rows, nothing to learn is left within "
-            f"training.sequenceLength: {length}; write a larger sequenceLength, or shorten the prompts",
-        )
     with new_folder(folder) as new:
-        lengths = np.array([len(document) for document in ids], np.int64)
-        targets = np.array([int(document.sum()) for document in learned], np.int64)
-        packing = arrange(lengths, spec.training)
-        tensors = {
-            "ids": np.concatenate(ids),
-            "learned": np.concatenate(learned),
-            "offsets": np.concatenate([[0], np.cumsum(lengths)]),
-            "members": packing.members,
-            "begins": packing.begins,
-            "targets": packing.sums(targets),
-            "lengths": packing.sums(lengths),
-        }
-        save_file({name: torch.from_numpy(array) for name, array in tensors.items()}, new / _TENSORS)
-        about = {"isPacked": spec.training.packing, "rows": len(ids), "dropped": dropped, "cut": cut}
-        write_json(new / _ABOUT, {"sha256": _digest(files), **about})
+        ends: list[int] = []
+        with TokenWriter(new) as writer:
+            for part, files in zip(spec.dataset.parts, sources, strict=True):
+                shape = Shape.of(spec.dataset, part)
+                tokenize_part(islice(read_rows(files, shape), rows), part.source, shape.loss, length, tokenizer, writer)
+                ends.append(len(writer))
+        index, sizes = arrange(writer.figures, ends, spec.training)
+        save_file({name: torch.from_numpy(array) for name, array in index.items()}, new / _INDEX)
+        weights = [part.weight for part in spec.dataset.parts]
+        about = {"isPacked": spec.training.packing, "sizes": sizes, "weights": weights, "sha256": _digest(sources)}
+        write_json(new / _ABOUT, about)
 
 
-def arrange(lengths: np.ndarray, training: TrainingSpec) -> Packing:
-    """The documents as sequences, packed if the job wants it."""
+def arrange(figures: Figures, ends: list[int], training: TrainingSpec) -> tuple[dict[str, np.ndarray], list[int]]:
+    """The documents as sequences, packed if the job wants it; documents of two parts never share one.
+
+    Args:
+        figures: of all documents, one part after another.
+        ends: where each part ends.
+        training: whether to pack, and how long a sequence is.
+
+    Returns:
+        The tensors of the dataset by name, and the number of sequences of each part.
+    """
+    members, counts, sizes, begin = [], [], [], 0
+    for end in ends:
+        packing = _packing(figures.lengths[begin:end], training)
+        members.append(begin + packing.members)
+        counts.append(np.diff(packing.begins))
+        sizes.append(len(counts[-1]))
+        begin = end
+    whole = Packing(np.concatenate(members), np.concatenate([[0], np.cumsum(np.concatenate(counts))]))
+    tensors = {
+        "offsets": np.concatenate([[0], np.cumsum(figures.lengths)]),
+        "members": whole.members,
+        "begins": whole.begins,
+        "targets": whole.sums(figures.targets),
+        "lengths": whole.sums(figures.lengths),
+    }
+    if training.packing:
+        fill = float(figures.lengths.sum()) / (sum(sizes) * training.sequence_length)
+        log.event("packed", documents=len(figures.lengths), sequences=sum(sizes), fill=round(fill, 4))
+    return tensors, sizes
+
+
+def _packing(lengths: np.ndarray, training: TrainingSpec) -> Packing:
     if not training.packing:
         return one_a_sequence(len(lengths))
-    packing = pack(lengths, training.sequence_length, training.seed)
-    sequences = len(packing.begins) - 1
-    fill = float(lengths.sum()) / (sequences * training.sequence_length)
-    log.event("packed", documents=len(lengths), sequences=sequences, fill=round(fill, 4))
-    return packing
+    return pack(lengths, training.sequence_length, training.seed)
 
 
 def load_dataset(folder: Path) -> Dataset:
     """Maps what `make_dataset` has made."""
     about = read_json(folder / _ABOUT)
     assert about is not None, f"{folder} is complete or absent"
-    return Dataset(**load_file(folder / _TENSORS), is_packed=about["isPacked"], sha256=about["sha256"])
+    ids, learned = map_tokens(folder)
+    mix = Mix(tuple(about["sizes"]), tuple(about["weights"]))
+    return Dataset(
+        ids, learned, **load_file(folder / _INDEX), mix=mix, is_packed=about["isPacked"], sha256=about["sha256"]
+    )
 
 
 def wait_for_dataset(folder: Path, poll_seconds: float = 0.1) -> None:
@@ -139,9 +152,9 @@ def wait_for_dataset(folder: Path, poll_seconds: float = 0.1) -> None:
         time.sleep(poll_seconds)
 
 
-def _digest(files: list[Path]) -> str:
+def _digest(sources: list[list[Path]]) -> str:
     digest = hashlib.sha256()
-    for file in files:
+    for file in (file for files in sources for file in files):
         with file.open("rb") as stream:
             while block := stream.read(2**20):
                 digest.update(block)

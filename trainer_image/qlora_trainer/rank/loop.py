@@ -48,7 +48,7 @@ def train(
         rate = learning_rate(step, of, training)
         for group in engine.optimizer.param_groups:
             group["lr"] = rate * group.get("rate_factor", 1.0)
-        batch = global_batch(step, len(dataset), training)
+        batch = global_batch(step, dataset.mix, training)
         learned = int(dataset.targets[batch].sum())
         portions = micro_batches(batch, rank, world_size, training.micro_batch_size)
         total = torch.zeros((), dtype=torch.float64)

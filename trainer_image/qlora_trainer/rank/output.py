@@ -40,18 +40,25 @@ def write_adapter(
         engine.module.peft_config["default"].base_model_name_or_path = base_name(job)
         save_adapter(engine, parameters, folder)
         write_text(folder / "README.md", model_card(job, training))
+        if job.spec.dataset.chat_template is not None:  # the adapter has learned to answer in this form
+            write_text(folder / "chat_template.jinja", job.spec.dataset.chat_template)
         write_json(
             folder / _PROVENANCE,
             {
                 "uid": job.uid,
                 "attempt": job.attempt,
                 "base": {"source": job.spec.model.source, "revision": sources.model_revision},
-                "dataset": {"source": job.spec.dataset.source, "sha256": dataset_sha256},
+                "dataset": {"sources": _sources(job), "sha256": dataset_sha256},
                 "training": training,
                 "spec": job.spec.to_json(),
             },
         )
     return target
+
+
+def _sources(job: JobFile) -> list[str]:
+    """What the adapter was trained on."""
+    return [part.source for part in job.spec.dataset.parts]
 
 
 def base_name(job: JobFile) -> str:
@@ -62,6 +69,7 @@ def base_name(job: JobFile) -> str:
 def model_card(job: JobFile, training: dict[str, Any]) -> str:
     """A README in the form of the Hugging Face hub."""
     spec = job.spec
+    sources = ", ".join(f"`{source}`" for source in _sources(job))
     return f"""---
 library_name: peft
 base_model: {base_name(job)}
@@ -72,7 +80,7 @@ tags: [{spec.adapter.method}, qlora]
 
 An adapter of `{base_name(job)}`, method {adapter_text(spec.adapter)}.
 
-Trained by qlora-operator on `{spec.dataset.source}` with a base of type {spec.quantization.type}: \
+Trained by qlora-operator on {sources} with a base of type {spec.quantization.type}: \
 {training["step"]} steps of {spec.training.global_batch_size} sequences, last loss {training["loss"]:.4f}.
 
     base = AutoModelForCausalLM.from_pretrained("the folder of {Path(base_name(job)).name}")

@@ -10,7 +10,6 @@ from typing import Any
 import deepspeed
 import torch
 from deepspeed import comm
-from transformers import AutoTokenizer
 
 from qlora_api.durations import parse_duration
 from qlora_api.job_file import JobFile
@@ -34,6 +33,7 @@ from qlora_trainer.rank.progress import ProgressWriter
 from qlora_trainer.rank.saver import Saver
 from qlora_trainer.rank.state import gather_parameters, restore_state
 from qlora_trainer.rank.stop import StopSignal
+from qlora_trainer.rank.tokenizer import load_tokenizer
 from qlora_trainer.sources import ResolvedSources
 
 
@@ -67,7 +67,7 @@ def run(paths: PodPaths, rank: int, stop: StopSignal) -> Termination:
             check_isolation(model, job.spec.model.source)
     with log.phase("initialize", rank=rank):
         engine = make_engine(model, job)
-    of = total_steps(len(dataset), job.spec.training)
+    of = total_steps(dataset.mix, job.spec.training)
     allocation = RankAllocation(engine, of) if job.spec.adapter.method == "adalora" else None
     from_step = 0
     if checkpoint is not None:
@@ -118,8 +118,8 @@ def _device(job: JobFile, local_rank: int) -> torch.device:
 
 def _dataset(paths: PodPaths, job: JobFile, sources: ResolvedSources, is_first: bool) -> Dataset:
     if is_first and not paths.tokens.exists():
-        tokenizer = AutoTokenizer.from_pretrained(sources.model, local_files_only=True, trust_remote_code=False)
-        make_dataset(paths.tokens, [Path(file) for file in sources.dataset], job.spec, tokenizer)
+        files = [[Path(file) for file in part] for part in sources.dataset]
+        make_dataset(paths.tokens, files, job.spec, load_tokenizer(sources.model, job.spec.dataset))
     wait_for_dataset(paths.tokens)
     return load_dataset(paths.tokens)
 
