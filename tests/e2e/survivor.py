@@ -76,16 +76,16 @@ class Survivor:
 
         self.wait(f"a checkpoint of step {goal} or later", has_trained)
 
-    def wait_for_attempt(self, number: int, timeout: float = PATIENCE) -> None:
-        self.wait(
-            f"attempt {number} trains",
-            lambda status: (
-                status["phase"] == "Running"
-                and status["attempts"][-1]["number"] == number
-                and status["attempts"][-1].get("fromStep") is not None
-            ),
-            timeout,
-        )
+    def wait_for_the_next_attempt(self) -> Body:
+        """Waits until an attempt trains that is newer than the last one to have done so; returns the one before it."""
+        number = max(attempt["number"] for attempt in self.attempts if attempt.get("fromStep") is not None)
+
+        def trains(status: Body) -> bool:
+            newest = status["attempts"][-1]
+            is_open = newest.get("completionTime") is None and newest.get("fromStep") is not None
+            return bool(newest["number"] > number and is_open)
+
+        return dict(self.wait(f"an attempt after {number} trains", trains)["attempts"][-2])
 
     def wait_for_restart_in_place(self, number: int, timeout: float = PATIENCE) -> Body:
         """The restart's record, once the ranks have gone on."""
