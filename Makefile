@@ -6,10 +6,10 @@ BIN    := .venv/bin
 PYTEST := $(BIN)/pytest
 
 .PHONY: help demo test test-fast test-chart test-integration test-faults test-e2e lint format typecheck generate verify \
-        venv lock binaries kueue images cluster-up cluster-down benchmark-job clean
+        venv lock binaries kueue images cluster-up cluster-down benchmark-job benchmark-operator clean
 
 help: ## This list
-	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-17s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-19s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 demo: venv ## Fine-tune a small model on two nodes of a local cluster (or of KUBECONFIG's) and talk to it
 	@$(BIN)/python -m dev.demo.main
@@ -73,6 +73,9 @@ cluster-up: ## Boot a cluster of two nodes; KUBECONFIG=.cluster/kubeconfig
 
 benchmark-job: ## After `make demo`: where the job's time went, and what it cost the API server
 	@PYTHONPATH=tests:. $(BIN)/python benchmarks/job_timeline.py
+
+benchmark-operator: venv binaries ## The operator beside a null operator on a control plane of its own (ten minutes, a quiet machine)
+	@PYTHONPATH=tests:. $(BIN)/python -m benchmarks.operator.main
 
 cluster-down: ## End the cluster and remove all it left on this machine
 	@dev/cluster/down.sh
