@@ -10,6 +10,7 @@ import logging
 import os
 from collections.abc import Mapping
 from typing import Any, Self, cast
+from urllib.request import getproxies
 
 import aiohttp
 from kubernetes.aio import config
@@ -66,6 +67,8 @@ class Cluster:
         else:
             await config.load_kube_config(client_configuration=configuration)
         configuration.connection_pool_maxsize = CONNECTIONS
+        # With trust_env, aiohttp looks for a proxy in a thread of its own before each request.
+        configuration.client_session_kwargs = {"trust_env": bool(getproxies())}
         return cls(ApiClient(configuration))
 
     async def close(self) -> None:
@@ -155,19 +158,17 @@ class Cluster:
         body: JsonObject | None = None,
         content_type: str = "application/json",
     ) -> JsonObject:
-        headers = {"Accept": "application/json", "Content-Type": content_type}
-        prepared = await self._client.param_serialize(
+        method, url, headers, _, _ = await self._client.param_serialize(
             method,
             path,
             query_params=list((query or {}).items()),
-            header_params=headers,
-            body=body,
+            header_params={"Accept": "application/json", "Content-Type": content_type},
             auth_settings=["BearerToken"],
         )
         code = "error"
         try:
             response = await self._client.call_api(
-                *prepared, _request_timeout=aiohttp.ClientTimeout(total=REQUEST_TIMEOUT)
+                method, url, headers, body, _request_timeout=aiohttp.ClientTimeout(total=REQUEST_TIMEOUT)
             )
             data = await response.read()
             code = str(response.status)
