@@ -16,12 +16,14 @@ from qlora_operator.metrics import RECONCILE_ERRORS, RECONCILE_SECONDS
 from qlora_operator.progress import ProgressPoller
 from qlora_operator.reconcile import Reconciler
 from qlora_operator.settings import Settings
-from qlora_operator.views import KINDS, QLORA_JOB, Key, Kind, View
+from qlora_operator.views import KINDS, POD, QLORA_JOB, Key, Kind, View
 from qlora_operator.work_queue import WorkQueue
 
 log = logging.getLogger(__name__)
 
 RESYNC_RETRY = 5.0
+GATHERING = 0.05
+"""Seconds for which news of pods is gathered: the pods of a job come and go together, and one look at all is enough."""
 
 
 class Controller:
@@ -68,7 +70,11 @@ class Controller:
         if view is None:
             return
         key = self.cache.remove(kind, view) if event == "DELETED" else self.cache.put(kind, view)
-        if key is not None:
+        if key is None:
+            return
+        if kind is POD:
+            self.queue.add_after(key, GATHERING)
+        else:
             self.queue.add(key)
 
     def resync_age(self) -> float | None:
