@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import logging
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Self, cast
 from urllib.request import getproxies
 
@@ -95,16 +95,22 @@ class Cluster:
             raise
 
     async def list(self, kind: Kind, namespace: str | None, label_selector: str = "") -> tuple[list[JsonObject], int]:
-        """Reads all objects page by page; returns them with the resource version of the list."""
+        """Reads all objects; returns them with the resource version of the list."""
         items: list[JsonObject] = []
+        return items, await self.list_pages(kind, namespace, label_selector, items.extend)
+
+    async def list_pages(
+        self, kind: Kind, namespace: str | None, label_selector: str, take: Callable[[Iterable[JsonObject]], None]
+    ) -> int:
+        """Reads all objects and hands them over page by page; returns the resource version of the list."""
         query = {"limit": str(PAGE_SIZE)}
         if label_selector:
             query["labelSelector"] = label_selector
         while True:
             page = await self._request("GET", kind, kind.path(namespace), query=query)
-            items.extend(page["items"])
+            take(page["items"])
             if not page["metadata"].get("continue"):
-                return items, int(page["metadata"]["resourceVersion"])
+                return int(page["metadata"]["resourceVersion"])
             query["continue"] = page["metadata"]["continue"]
 
     async def delete(self, kind: Kind, namespace: str, name: str, uid: str, grace_period: int | None = None) -> bool:

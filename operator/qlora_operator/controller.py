@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from collections.abc import Iterable
 from typing import Any
 
 from qlora_api import names
@@ -129,20 +130,24 @@ class Controller:
     async def resync(self, cluster: Cluster) -> None:
         """Lists every watched kind: what a watch has lost is found, what it has brought stays."""
         for kind in KINDS:
-            selector = "" if kind is QLORA_JOB else names.LABEL_JOB
-            views: list[View] = []
-            versions = []
-            known = self.cache.newest(kind)
-            for namespace in self._settings.namespaces or (None,):
-                items, version = await cluster.list(kind, namespace, selector)
-                views.extend(view for item in items if (view := _view(kind, item)) is not None)
-                versions.append(version)
-            if min(versions) < known:
-                log.warning("the API server listed %s of an earlier time; left aside", kind.plural)
-                continue
-            for key in self.cache.replace_all(kind, views, before=min(versions)):
-                self.queue.add(key)
+            await self._resync_kind(cluster, kind)
         self._last_resync = time.monotonic()
+
+    async def _resync_kind(self, cluster: Cluster, kind: Kind) -> None:
+        selector = "" if kind is QLORA_JOB else names.LABEL_JOB
+        views: list[View] = []
+
+        def take(items: Iterable[Any]) -> None:
+            views.extend(view for item in items if (view := _view(kind, item)) is not None)
+
+        known = self.cache.newest(kind)
+        namespaces = self._settings.namespaces or (None,)
+        versions = [await cluster.list_pages(kind, namespace, selector, take) for namespace in namespaces]
+        if min(versions) < known:
+            log.warning("the API server listed %s of an earlier time; left aside", kind.plural)
+            return
+        for key in self.cache.replace_all(kind, views, before=min(versions)):
+            self.queue.add(key)
 
 
 def _view(kind: Kind, body: Any) -> View | None:
