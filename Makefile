@@ -6,10 +6,10 @@ BIN    := .venv/bin
 PYTEST := $(BIN)/pytest
 
 .PHONY: help demo test test-fast test-matrix test-chart test-integration test-faults test-e2e lint format typecheck generate verify \
-        venv lock binaries kueue images cluster-up cluster-down benchmark-job benchmark-recovery clean
+        venv lock binaries kueue images cluster-up cluster-down benchmark-job benchmark-recovery benchmark-operator clean
 
 help: ## This list
-	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-17s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-19s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 demo: venv ## Fine-tune a small model on two nodes of a local cluster (or of KUBECONFIG's) and talk to it
 	@$(BIN)/python -m dev.demo.main
@@ -83,6 +83,9 @@ benchmark-job: ## After `make demo`: where the job's time went, and what it cost
 
 benchmark-recovery: venv images cluster-up ## How long a job takes to train on after a fault, and where that time goes
 	@KUBECONFIG= PYTHONPATH=tests:. $(BIN)/python benchmarks/recovery.py
+
+benchmark-operator: venv binaries ## The operator beside a null operator on a control plane of its own (ten minutes, a quiet machine)
+	@PYTHONPATH=tests:. $(BIN)/python -m benchmarks.operator.main
 
 cluster-down: ## End the cluster and remove all it left on this machine
 	@dev/cluster/down.sh

@@ -61,7 +61,8 @@ async def withdraw_children(cluster: Cluster, cache: Cache, key: Key, owner_uid:
 async def _create_all(
     cluster: Cluster, cache: Cache, manifests: tuple[Manifest, ...], *, dry_run: bool
 ) -> Problem | None:
-    creations = (_create(cluster, cache, manifest, dry_run=dry_run) for manifest in manifests)
+    # The Job, which is the last, goes first: its pods take the longest to come.
+    creations = (_create(cluster, cache, manifest, dry_run=dry_run) for manifest in reversed(manifests))
     outcomes = await asyncio.gather(*creations, return_exceptions=True)
     errors = [outcome for outcome in outcomes if isinstance(outcome, BaseException)]
     if errors:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable
+from dataclasses import replace
 
 from qlora_operator.views import KIND_BY_NAME, JobView, Key, Kind, PodView, ResourceView, View
 
@@ -16,6 +17,12 @@ def owner_key(view: View) -> Key | None:
     if isinstance(view, ResourceView):
         return view.key
     return (view.metadata.namespace, view.metadata.job) if view.metadata.job else None
+
+
+def _differ(known: View, view: View) -> bool:
+    """Whether two views of an object differ in more than its version."""
+    version = view.metadata.resource_version
+    return replace(known, metadata=replace(known.metadata, resource_version=version)) != view
 
 
 class Cache:
@@ -31,16 +38,17 @@ class Cache:
         return self._newest[kind.name]
 
     def put(self, kind: Kind, view: View) -> Key | None:
-        """Keeps a view unless a newer one is known; returns the QLoRAJob to look at."""
+        """Keeps a view unless a newer one is known; returns the QLoRAJob to look at, if it tells anything new."""
         self._note(kind, view)
         key = owner_key(view)
         if key is None:
             return None
         views = self._views[key]
         known = views.get((kind.name, view.metadata.name))
-        if known is None or known.metadata.resource_version < view.metadata.resource_version:
-            views[kind.name, view.metadata.name] = view
-        return key
+        if known is not None and known.metadata.resource_version >= view.metadata.resource_version:
+            return None
+        views[kind.name, view.metadata.name] = view
+        return key if known is None or _differ(known, view) else None
 
     def remove(self, kind: Kind, view: View) -> Key | None:
         """Forgets an object that was deleted, unless its name has been taken by a newer one."""
@@ -91,9 +99,7 @@ class Cache:
             if key is None:
                 continue
             present.add((key, view.metadata.name))
-            known = self._views[key].get((kind.name, view.metadata.name))
-            if known is None or known.metadata.resource_version < view.metadata.resource_version:
-                self.put(kind, view)
+            if self.put(kind, view) is not None:
                 changed.add(key)
         for key, views in list(self._views.items()):
             for (kind_name, name), view in list(views.items()):

@@ -8,8 +8,9 @@ from __future__ import annotations
 import json
 import logging
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Self, cast
+from urllib.request import getproxies
 
 import aiohttp
 from kubernetes.aio import config
@@ -66,6 +67,8 @@ class Cluster:
         else:
             await config.load_kube_config(client_configuration=configuration)
         configuration.connection_pool_maxsize = CONNECTIONS
+        # With trust_env, aiohttp looks for a proxy in a thread of its own before each request.
+        configuration.client_session_kwargs = {"trust_env": bool(getproxies())}
         return cls(ApiClient(configuration))
 
     async def close(self) -> None:
@@ -92,16 +95,22 @@ class Cluster:
             raise
 
     async def list(self, kind: Kind, namespace: str | None, label_selector: str = "") -> tuple[list[JsonObject], int]:
-        """Reads all objects page by page; returns them with the resource version of the list."""
+        """Reads all objects; returns them with the resource version of the list."""
         items: list[JsonObject] = []
+        return items, await self.list_pages(kind, namespace, label_selector, items.extend)
+
+    async def list_pages(
+        self, kind: Kind, namespace: str | None, label_selector: str, take: Callable[[Iterable[JsonObject]], None]
+    ) -> int:
+        """Reads all objects and hands them over page by page; returns the resource version of the list."""
         query = {"limit": str(PAGE_SIZE)}
         if label_selector:
             query["labelSelector"] = label_selector
         while True:
             page = await self._request("GET", kind, kind.path(namespace), query=query)
-            items.extend(page["items"])
+            take(page["items"])
             if not page["metadata"].get("continue"):
-                return items, int(page["metadata"]["resourceVersion"])
+                return int(page["metadata"]["resourceVersion"])
             query["continue"] = page["metadata"]["continue"]
 
     async def delete(self, kind: Kind, namespace: str, name: str, uid: str, grace_period: int | None = None) -> bool:
@@ -155,19 +164,17 @@ class Cluster:
         body: JsonObject | None = None,
         content_type: str = "application/json",
     ) -> JsonObject:
-        headers = {"Accept": "application/json", "Content-Type": content_type}
-        prepared = await self._client.param_serialize(
+        method, url, headers, _, _ = await self._client.param_serialize(
             method,
             path,
             query_params=list((query or {}).items()),
-            header_params=headers,
-            body=body,
+            header_params={"Accept": "application/json", "Content-Type": content_type},
             auth_settings=["BearerToken"],
         )
         code = "error"
         try:
             response = await self._client.call_api(
-                *prepared, _request_timeout=aiohttp.ClientTimeout(total=REQUEST_TIMEOUT)
+                method, url, headers, body, _request_timeout=aiohttp.ClientTimeout(total=REQUEST_TIMEOUT)
             )
             data = await response.read()
             code = str(response.status)

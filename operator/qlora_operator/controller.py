@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from collections.abc import Iterable
 from typing import Any
 
 from qlora_api import names
@@ -16,12 +17,14 @@ from qlora_operator.metrics import RECONCILE_ERRORS, RECONCILE_SECONDS
 from qlora_operator.progress import ProgressPoller
 from qlora_operator.reconcile import Reconciler
 from qlora_operator.settings import Settings
-from qlora_operator.views import KINDS, QLORA_JOB, Key, Kind, View
+from qlora_operator.views import KINDS, POD, QLORA_JOB, Key, Kind, View
 from qlora_operator.work_queue import WorkQueue
 
 log = logging.getLogger(__name__)
 
 RESYNC_RETRY = 5.0
+GATHERING = 0.05
+"""Seconds for which news of pods is gathered: the pods of a job come and go together, and one look at all is enough."""
 
 
 class Controller:
@@ -68,7 +71,11 @@ class Controller:
         if view is None:
             return
         key = self.cache.remove(kind, view) if event == "DELETED" else self.cache.put(kind, view)
-        if key is not None:
+        if key is None:
+            return
+        if kind is POD:
+            self.queue.add_after(key, GATHERING)
+        else:
             self.queue.add(key)
 
     def resync_age(self) -> float | None:
@@ -123,20 +130,24 @@ class Controller:
     async def resync(self, cluster: Cluster) -> None:
         """Lists every watched kind: what a watch has lost is found, what it has brought stays."""
         for kind in KINDS:
-            selector = "" if kind is QLORA_JOB else names.LABEL_JOB
-            views: list[View] = []
-            versions = []
-            known = self.cache.newest(kind)
-            for namespace in self._settings.namespaces or (None,):
-                items, version = await cluster.list(kind, namespace, selector)
-                views.extend(view for item in items if (view := _view(kind, item)) is not None)
-                versions.append(version)
-            if min(versions) < known:
-                log.warning("the API server listed %s of an earlier time; left aside", kind.plural)
-                continue
-            for key in self.cache.replace_all(kind, views, before=min(versions)):
-                self.queue.add(key)
+            await self._resync_kind(cluster, kind)
         self._last_resync = time.monotonic()
+
+    async def _resync_kind(self, cluster: Cluster, kind: Kind) -> None:
+        selector = "" if kind is QLORA_JOB else names.LABEL_JOB
+        views: list[View] = []
+
+        def take(items: Iterable[Any]) -> None:
+            views.extend(view for item in items if (view := _view(kind, item)) is not None)
+
+        known = self.cache.newest(kind)
+        namespaces = self._settings.namespaces or (None,)
+        versions = [await cluster.list_pages(kind, namespace, selector, take) for namespace in namespaces]
+        if min(versions) < known:
+            log.warning("the API server listed %s of an earlier time; left aside", kind.plural)
+            return
+        for key in self.cache.replace_all(kind, views, before=min(versions)):
+            self.queue.add(key)
 
 
 def _view(kind: Kind, body: Any) -> View | None:

@@ -6,6 +6,7 @@ import logging
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime
+from typing import Any
 
 from qlora_api import names
 from qlora_api.status import Condition, Phase, QLoRAJobStatus
@@ -29,6 +30,8 @@ log = logging.getLogger(__name__)
 PROBLEM_RETRY = 30.0
 PREDECESSOR_RETRY = 5.0
 CONFLICT_RETRY = 0.2
+AT_ONCE = 0.0
+"""After a write: another plan may follow from the new status, and the watch will tell nothing new of it."""
 SILENT_NODE_RETRY = 5.0
 
 
@@ -68,12 +71,13 @@ class Reconciler:
             self._poller.forget(key)
             return None
         plan = await self._create(observation, make_plan(observation))
-        if not await self._write_status(observation, plan):
+        patch = merge_patch(observation.status.to_json(), plan.status.to_json())
+        if patch and not await self._write_status(observation, plan, patch):
             return CONFLICT_RETRY
         await self._delete(observation, plan)
         await self._post_events(observation, plan)
         self._poll(observation, plan)
-        return _sooner(plan.requeue_after, SILENT_NODE_RETRY if silent else None)
+        return AT_ONCE if patch else _sooner(plan.requeue_after, SILENT_NODE_RETRY if silent else None)
 
     def _observe(self, key: Key, lost_nodes: frozenset[str], queue_words: str | None) -> Observation | None:
         heard, now = self._poller.heard(key), self._clock()
@@ -137,11 +141,8 @@ class Reconciler:
             metadata = resource.metadata
             await self._cluster.delete(QLORA_JOB, metadata.namespace, metadata.name, metadata.uid)
 
-    async def _write_status(self, observation: Observation, plan: Plan) -> bool:
+    async def _write_status(self, observation: Observation, plan: Plan, patch: dict[str, Any]) -> bool:
         """Writes what differs, in one patch; False if the resource has changed meanwhile, or is gone."""
-        patch = merge_patch(observation.status.to_json(), plan.status.to_json())
-        if not patch:
-            return True
         metadata = observation.resource.metadata
         body = {"metadata": {"resourceVersion": str(metadata.resource_version)}, "status": patch}
         try:

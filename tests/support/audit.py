@@ -32,10 +32,19 @@ class Request:
         return self.verb in WRITE_VERBS and not self.dry_run
 
 
-def read_audit_log(path: Path, user: str | None = None) -> list[Request]:
-    """Finished requests in the order of the log, watches left out; of one user, if given."""
+def read_audit_log(path: Path, user: str | None = None, begin: int = 0) -> list[Request]:
+    """Finished requests in the order of the log, watches left out; of one user, if given.
+
+    Args:
+        path: the log.
+        user: whose requests.
+        begin: byte of the log from which to read; the beginning of a line.
+    """
     requests = []
-    for line in path.read_text().splitlines():
+    with path.open("rb") as log:
+        log.seek(begin)
+        lines = log.read().splitlines()
+    for line in lines:
         try:
             event = json.loads(line)
         except ValueError:

@@ -1,7 +1,7 @@
 """A real etcd, API server, controller manager and scheduler on loopback, with fake nodes of kwok.
 
 Pods that are bound to a fake node run at once and then stay as they are; a test that wants one to end
-writes its status, as a kubelet would. Their address is 127.0.0.1.
+writes its status, as a kubelet would.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import os
 import signal
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -20,6 +20,7 @@ from support.kubectl import ADMIN, BINARIES, Cluster
 from support.processes import Process, free_port, wait_until
 
 HERE = Path(__file__).parents[1] / "integration"
+LOOPBACK = "127.0.0.1"
 OPERATOR = "operator"
 KUEUE = "kueue"
 USERS = {
@@ -34,12 +35,27 @@ USERS = {
 
 
 class ControlPlane(Cluster):
-    """Started by `start`, stopped by `stop`; everything it writes lies in `folder`."""
+    """Started by `start`, stopped by `stop`; everything it writes lies in `folder`.
 
-    def __init__(self, folder: Path, nodes: int = 4) -> None:
+    Args:
+        folder: an empty folder.
+        nodes: fake nodes.
+        users: further users with a kubeconfig, and the subjects of their certificates.
+        pod_address: of all pods. The endpoint controllers refuse a loopback address, again and again.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        nodes: int = 4,
+        users: Mapping[str, str] | None = None,
+        pod_address: str = LOOPBACK,
+    ) -> None:
         self.folder = folder
         self.audit_log = folder / "audit.log"
         self._nodes = nodes
+        self._users = {**USERS, **(users or {})}
+        self._pod_address = pod_address
         self._processes: dict[str, Process] = {}
         self._port = free_port()
 
@@ -68,6 +84,7 @@ class ControlPlane(Cluster):
             "--service-account-issuer=https://kubernetes.default.svc", f"--service-account-key-file={pki}/sa.key",
             f"--service-account-signing-key-file={pki}/sa.key", "--disable-admission-plugins=ServiceAccount",
             f"--audit-policy-file={HERE / 'audit-policy.yaml'}", f"--audit-log-path={self.audit_log}",
+            "--audit-log-maxsize=10000",
         )  # fmt: skip
         wait_until("API server", lambda: self.kubectl("get", "--raw", "/readyz"), timeout=180)
         assert apiserver.alive(), apiserver.tail()
@@ -82,9 +99,11 @@ class ControlPlane(Cluster):
             "kube-scheduler", f"--kubeconfig={self.kubeconfig('scheduler')}", "--leader-elect=false",
             f"--secure-port={free_port()}", "--bind-address=127.0.0.1",
         )  # fmt: skip
+        stages = self.folder / "stages.yaml"
+        stages.write_text((HERE / "kwok" / "stages.yaml").read_text().replace(LOOPBACK, self._pod_address))
         self._run(
             "kwok", f"--kubeconfig={self.kubeconfig('kwok')}", "--manage-all-nodes",
-            f"--config={HERE / 'kwok' / 'stages.yaml'}", "--node-lease-duration-seconds=0",
+            f"--config={stages}", "--node-lease-duration-seconds=0",
         )  # fmt: skip
         self.kubectl("apply", "-f", "-", input=yaml.safe_dump_all(node_body(f"fake-{i}") for i in range(self._nodes)))
         wait_until(
@@ -130,7 +149,7 @@ class ControlPlane(Cluster):
         openssl("genrsa", "-out", "sa.key", "2048")
         extensions = self.folder / "extensions"
         extensions.write_text("subjectAltName=DNS:localhost,IP:127.0.0.1\nextendedKeyUsage=serverAuth,clientAuth\n")
-        for user, subject in USERS.items():
+        for user, subject in self._users.items():
             openssl("req", "-new", "-newkey", "rsa:2048", "-nodes", "-keyout", f"{user}.key", "-subj", subject,
                     "-out", f"{user}.csr")  # fmt: skip
             openssl("x509", "-req", "-in", f"{user}.csr", "-CA", "ca.crt", "-CAkey", "ca.key", "-CAcreateserial",

@@ -29,13 +29,10 @@ class TalkingPod:
         return json.dumps(self.figures).encode()
 
 
-@contextmanager
-def first_pod_talks(driver: JobDriver, job: str, address: str) -> Iterator[TalkingPod]:
-    """Serves `/status` of the job's first pod on a loopback address, which the pod's status then names."""
-    attempt = driver.status(job)["attempts"][-1]["number"]
-    first = next(pod for pod in driver.pods(job) if pod["metadata"]["labels"][names.LABEL_ATTEMPT] == str(attempt))
-    figures = {
-        "uid": driver.get(QLORA_JOB, job)["metadata"]["uid"],
+def first_figures(uid: str, attempt: int) -> dict[str, Any]:
+    """What the first pod of a job tells after its first step."""
+    return {
+        "uid": uid,
         "attempt": attempt,
         "state": "Training",
         "step": 1,
@@ -43,7 +40,14 @@ def first_pod_talks(driver: JobDriver, job: str, address: str) -> Iterator[Talki
         "fromStep": 0,
         "updated": 1.0,
     }
-    pod = TalkingPod(figures)
+
+
+@contextmanager
+def first_pod_talks(driver: JobDriver, job: str, address: str) -> Iterator[TalkingPod]:
+    """Serves `/status` of the job's first pod on a loopback address, which the pod's status then names."""
+    attempt = driver.status(job)["attempts"][-1]["number"]
+    first = next(pod for pod in driver.pods(job) if pod["metadata"]["labels"][names.LABEL_ATTEMPT] == str(attempt))
+    pod = TalkingPod(first_figures(driver.get(QLORA_JOB, job)["metadata"]["uid"], attempt))
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:

@@ -18,6 +18,15 @@ def test_an_older_version_never_replaces_a_newer_one() -> None:
     assert resource.spec["nodes"] == 4
 
 
+def test_a_newer_version_that_says_the_same_is_kept_and_needs_no_look() -> None:
+    cache = Cache()
+    assert cache.put(POD, pod_view(pod_body(0, version=3))) == KEY
+    assert cache.put(POD, pod_view(pod_body(0, version=3))) is None
+    assert cache.put(POD, pod_view(pod_body(0, version=4))) is None
+    assert [pod.metadata.resource_version for pod in cache.pods(KEY)] == [4]
+    assert cache.put(POD, pod_view(pod_body(0, version=5, ready=False))) == KEY
+
+
 def test_children_are_found_by_the_job_s_label() -> None:
     cache = Cache()
     assert cache.put(JOB, job_view(child_body("Job", "job-1"))) == KEY

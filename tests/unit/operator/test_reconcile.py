@@ -32,6 +32,7 @@ class Server:
     def __init__(self, pods: list[Body], refused: dict[str, web.Response] | None = None) -> None:
         self.requests: list[str] = []
         self.statuses: list[Body] = []
+        self.again: list[float | None] = []
         self._pods = pods
         self._refused = refused or {}
 
@@ -45,7 +46,7 @@ class Server:
             poller = ProgressPoller(1, 1, lambda _: None)
             reconciler = Reconciler(client, cache, poller, DEFAULTS, clock=lambda: NOW)
             for _ in range(times):
-                await reconciler.reconcile(KEY)
+                self.again.append(await reconciler.reconcile(KEY))
         return cache
 
     def _answer(self, request: web.Request, body: bytes) -> web.Response:
@@ -79,6 +80,14 @@ async def test_the_cause_of_a_failure_is_looked_for_in_the_pods_as_they_are_now(
     await server.look(resource(RUNNING), *CHILDREN, batch_job_body("FailureTarget"), pod_body(0), failed(1, "PeerLost"))
     assert server.requests[:2] == ["GET pods", "PATCH qlorajobs"]
     assert server.statuses[0]["attempts"][0]["reason"] == "GPUOutOfMemory"
+
+
+async def test_what_follows_from_a_write_is_looked_at_at_once() -> None:
+    server = Server([])
+    await server.look(resource({}), times=2)
+    assert server.requests.count("PATCH qlorajobs") == 1
+    assert server.again[0] == 0
+    assert server.again[1] != 0
 
 
 async def test_last_words_that_the_watch_has_not_told_are_read() -> None:

@@ -1,0 +1,3 @@
+module null-operator
+
+go 1.21
