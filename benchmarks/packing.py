@@ -23,8 +23,9 @@ from transformers import AutoTokenizer
 
 from qlora_api.spec import QLoRAJobSpec
 from qlora_trainer.rank.batches import global_batch, micro_batches
-from qlora_trainer.rank.data import Dataset, load_dataset, make_dataset
+from qlora_trainer.rank.data import Dataset, load_dataset
 from qlora_trainer.rank.loss import collate, loss_sum
+from qlora_trainer.rank.make_data import make_dataset
 
 CPU = torch.device("cpu")
 

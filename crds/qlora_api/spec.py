@@ -380,7 +380,7 @@ class TrainingSpec(ApiModel):
     micro_batch_size: Annotated[int, Field(ge=1, le=1024)] = 1
     """Sequences that one rank holds at once. More is faster and needs more memory."""
     sequence_length: Annotated[int, Field(ge=8, le=1_048_576)] = 2048
-    """Tokens of a sequence at most; longer ones are cut at the end."""
+    """Tokens of a sequence at most. Longer rows are cut at the end, longer texts into pieces."""
     packing: bool = False
     """Fill each sequence with several rows, which do not see each other: faster when rows are shorter than
     sequenceLength. Then globalBatchSize counts filled sequences, so there are fewer steps."""

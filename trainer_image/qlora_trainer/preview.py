@@ -21,7 +21,8 @@ from qlora_trainer.fetch.dataset import dataset_files
 from qlora_trainer.job import load_job
 from qlora_trainer.paths import PodPaths
 from qlora_trainer.rank.batches import global_batch, total_steps
-from qlora_trainer.rank.data import Dataset, Document, load_dataset, make_dataset
+from qlora_trainer.rank.data import Dataset, Document, load_dataset
+from qlora_trainer.rank.make_data import make_dataset
 from qlora_trainer.rank.tokenizer import load_tokenizer
 from qlora_trainer.sources import ResolvedSources, mounted
 

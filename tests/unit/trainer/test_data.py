@@ -12,7 +12,8 @@ import pytest
 from qlora_api.reasons import Reason
 from qlora_api.spec import QLoRAJobSpec
 from qlora_trainer.errors import TrainerError
-from qlora_trainer.rank.data import Dataset, load_dataset, make_dataset
+from qlora_trainer.rank.data import Dataset, load_dataset
+from qlora_trainer.rank.make_data import make_dataset
 from unit.trainer.pods import spec
 from unit.trainer.tiny_model import make_tokenizer
 

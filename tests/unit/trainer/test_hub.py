@@ -12,9 +12,10 @@ from pathlib import Path
 import httpx
 import pytest
 from huggingface_hub.errors import GatedRepoError, HfHubHTTPError, RepositoryNotFoundError, RevisionNotFoundError
+from huggingface_hub.utils import filter_repo_objects
 
 from qlora_api.reasons import Reason
-from qlora_trainer.fetch.hub import explain
+from qlora_trainer.fetch.hub import explain, wanted
 from unit.trainer.fake_hub import COMMIT, FakeHub
 
 
@@ -39,6 +40,21 @@ def test_a_failed_download_has_a_reason(error: Exception, reason: Reason, words:
     assert explained.reason == reason
     assert explained.message.startswith("model.source hf://org/name: ")
     assert words in explained.message
+
+
+@pytest.mark.parametrize(
+    ("files", "downloaded"),
+    [
+        (None, ["data/train-0.parquet", "data/test-0.parquet", "train-0.parquet"]),
+        ("train-*.parquet", ["data/train-0.parquet", "train-0.parquet"]),
+        ("data/train-*.parquet", ["data/train-0.parquet"]),
+    ],
+)
+def test_only_the_files_of_a_dataset_that_are_asked_for_are_downloaded(
+    files: str | None, downloaded: list[str]
+) -> None:
+    there = ["README.md", "data/train-0.parquet", "data/test-0.parquet", "train-0.parquet", "model.bin"]
+    assert list(filter_repo_objects(there, allow_patterns=wanted("dataset", files))) == downloaded
 
 
 @pytest.fixture

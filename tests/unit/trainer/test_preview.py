@@ -17,7 +17,8 @@ from qlora_trainer.fetch.main import fetch
 from qlora_trainer.paths import PodPaths
 from qlora_trainer.preview import preview
 from qlora_trainer.rank.batches import global_batch
-from qlora_trainer.rank.data import load_dataset, make_dataset
+from qlora_trainer.rank.data import load_dataset
+from qlora_trainer.rank.make_data import make_dataset
 from qlora_trainer.rank.tokenizer import load_tokenizer
 from unit.trainer.pods import Gang, spec
 from unit.trainer.tiny_model import make_tokenizer

@@ -182,6 +182,14 @@ def test_wrong_rows_are_told_by_file_and_place_and_the_others_are_read(tmp_path:
         list(read_rows([tmp_path / "a.jsonl"], wanted))
 
 
+def test_files_of_one_name_in_several_folders_are_told_apart(tmp_path: Path) -> None:
+    files = [tmp_path / "data" / name / "a.jsonl" for name in ("one", "two")]
+    for file in files:
+        file.parent.mkdir(parents=True)
+        file.write_text('{"text": "a"}\n')
+    assert [row.where for row in read_rows(files, shape("text"))] == ["one/a.jsonl line 1", "two/a.jsonl line 1"]
+
+
 @pytest.mark.parametrize(
     ("name", "content", "where", "sentence"),
     [

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from qlora_api.spec import Loss
 from qlora_trainer.rank.tokenize import Sequence, tokenize_row
 from qlora_trainer.rows.content import Chat, Completion, Text
-from unit.trainer.tiny_model import WITH_GENERATION, make_tokenizer
+from unit.trainer.tiny_model import CHATML, WITH_GENERATION, make_tokenizer
 
 CHAT = [
     {"role": "system", "content": "Be brief."},
@@ -26,6 +26,7 @@ QWEN_LIKE = (
     "{{ message['content'] + '<|im_end|>\n' }}{% endfor %}"
     "{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
 )
+THOUGHT = "<think>\n\n</think>\n\n"
 STRIPS_THOUGHTS = (
     "{% for message in messages %}{% set content = message['content'] %}"
     "{% if message['role'] == 'assistant' and not loop.last %}"
@@ -118,6 +119,25 @@ def test_what_is_learned_never_lies_in_a_turn_of_the_user(template: str, message
     learned = chat(tokenizer, messages)
     assert learned == chat(tokenizer, blank)
     assert messages[-1]["content"] in learned
+
+
+WORDS = st.text("ab \n:", max_size=6).map(str.strip)
+
+
+@pytest.mark.parametrize(
+    ("template", "begin", "end"),
+    [(CHATML, "", "<|im_end|>\n"), (WITH_GENERATION, "", "<|im_end|>"), (QWEN_LIKE, THOUGHT, "<|im_end|>\n")],
+)
+@given(words=st.lists(st.tuples(WORDS, WORDS), min_size=1, max_size=4))
+def test_exactly_the_answers_are_learned_whatever_is_said(
+    template: str, begin: str, end: str, words: list[tuple[str, str]]
+) -> None:
+    tokenizer = make_tokenizer(template)
+    messages = turns(*(content for pair in words for content in pair))
+    expected = [answer + end for _, answer in words]
+    expected[-1] = begin + expected[-1]
+    assert chat(tokenizer, messages) == "|".join(expected)
+    assert chat(tokenizer, messages, "completion") == expected[-1]
 
 
 def test_thoughts_that_a_template_drops_do_not_hide_the_answer() -> None:

@@ -48,11 +48,16 @@ def fetch_from_hub(
             repo_type=kind,
             revision=commit,
             local_dir=folder,
-            allow_patterns=_PATTERNS[kind] if files is None else files,
+            allow_patterns=wanted(kind, files),
         )
     except Exception as error:
         raise explain(error, source, kind, revision) from error
     return folder, commit
+
+
+def wanted(kind: str, files: str | None) -> list[str]:
+    """Patterns of what is downloaded: `files` at any depth, as it is looked up in a folder; or all of the kind."""
+    return _PATTERNS[kind] if files is None else [files, f"*/{files}"]
 
 
 def explain(error: Exception, source: str, kind: str, revision: str | None) -> TrainerError:

@@ -23,10 +23,11 @@ from qlora_trainer.rank.adalora import RankAllocation
 from qlora_trainer.rank.batches import total_steps
 from qlora_trainer.rank.checkpoint import Checkpoint, newest_checkpoint, remove_unfinished
 from qlora_trainer.rank.claim import Claim
-from qlora_trainer.rank.data import Dataset, load_dataset, make_dataset, wait_for_dataset
+from qlora_trainer.rank.data import Dataset, load_dataset, wait_for_dataset
 from qlora_trainer.rank.engine import make_engine
 from qlora_trainer.rank.isolation import check_isolation
 from qlora_trainer.rank.loop import train
+from qlora_trainer.rank.make_data import make_dataset
 from qlora_trainer.rank.model import load_model
 from qlora_trainer.rank.output import finished_facts, is_finished, write_adapter
 from qlora_trainer.rank.progress import ProgressWriter

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -13,15 +14,16 @@ from qlora_trainer.rows.formats import Shape, interpret
 
 
 def examine(files: Sequence[Path], shape: Shape) -> Iterator[Row | Fault]:
-    """Each row in turn, or what is wrong with it.
+    """Each row in turn, or what is wrong with it. Files are called by their path from the folder that holds them all.
 
     Raises:
         OSError: a file cannot be read.
     """
     expected = f"a row of format {shape.format} is {shape.example}"
+    root = Path(os.path.commonpath([file.parent for file in files]))
     for file in files:
         for record in read_records(file, shape.fields):
-            where = f"{file.name} {record.where}".rstrip()
+            where = f"{file.relative_to(root)} {record.where}".rstrip()
             content = record.fault or interpret(record.value, shape)
             if isinstance(content, str):
                 yield Fault(where, f"{content}; {expected}" if record.where else content)
