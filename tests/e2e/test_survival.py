@@ -96,8 +96,8 @@ def test_a_drained_node_costs_no_step(survivor: Survivor) -> None:
     survivor.train_on()
     node = survivor.pods()[1]["spec"]["nodeName"]
     drain = ("drain", node, "--pod-selector=qlora.dev/job=survivor", "--ignore-daemonsets", "--delete-emptydir-data")
-    survivor.team.cluster.kubectl(*drain, "--timeout=90s")
     try:
+        survivor.team.cluster.kubectl(*drain, "--timeout=90s")
         ended = survivor.wait_for_the_next_attempt()
         assert {pod["spec"]["nodeName"] for pod in survivor.pods()}.isdisjoint({node})
         survivor.train_on()
