@@ -22,8 +22,12 @@ SPEC: Body = {
 
 
 def job_body(name: str = "job", namespace: str = "default", **spec: Any) -> Body:
-    """A QLoRAJob as a user writes it; keyword arguments replace fields of `spec`, None removes one."""
-    merged = {**copy.deepcopy(SPEC), **spec}
+    """A QLoRAJob as a user writes it; keyword arguments replace fields of `spec`, None removes one.
+
+    Jobs of different names write to different folders.
+    """
+    output = {} if name == "job" else {"output": {"destination": f"pvc://results/{name}"}}
+    merged = {**copy.deepcopy(SPEC), **output, **spec}
     return {
         "apiVersion": names.API_VERSION,
         "kind": names.KIND,

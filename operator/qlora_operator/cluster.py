@@ -55,12 +55,17 @@ class ApiError(Exception):
 class Cluster:
     """Requests to the API server, as the operator's ServiceAccount or as the kubeconfig's user."""
 
-    def __init__(self, client: ApiClient) -> None:
+    def __init__(self, client: ApiClient, may_write: Callable[[], bool] = lambda: True) -> None:
         self._client = client
+        self._may_write = may_write
 
     @classmethod
-    async def connect(cls) -> Self:
-        """Connects with the pod's ServiceAccount; outside a cluster, with `KUBECONFIG`."""
+    async def connect(cls, may_write: Callable[[], bool] = lambda: True) -> Self:
+        """Connects with the pod's ServiceAccount; outside a cluster, with `KUBECONFIG`.
+
+        Args:
+            may_write: asked before each request that is no reading; if not, it fails as if there were no answer.
+        """
         configuration = Configuration()
         if "KUBERNETES_SERVICE_HOST" in os.environ:
             config.load_incluster_config(client_configuration=configuration)
@@ -69,7 +74,7 @@ class Cluster:
         configuration.connection_pool_maxsize = CONNECTIONS
         # With trust_env, aiohttp looks for a proxy in a thread of its own before each request.
         configuration.client_session_kwargs = {"trust_env": bool(getproxies())}
-        return cls(ApiClient(configuration))
+        return cls(ApiClient(configuration), may_write)
 
     async def close(self) -> None:
         """Closes the connections."""
@@ -164,6 +169,8 @@ class Cluster:
         body: JsonObject | None = None,
         content_type: str = "application/json",
     ) -> JsonObject:
+        if method != "GET" and not self._may_write():
+            raise ApiError(0, "NotLeading", "the Lease has run out; this replica writes nothing")
         method, url, headers, _, _ = await self._client.param_serialize(
             method,
             path,

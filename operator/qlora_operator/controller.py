@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from qlora_api import names
@@ -35,6 +35,8 @@ class Controller:
         self.cache = Cache()
         self.queue: WorkQueue[Key] = WorkQueue()
         self.poller = ProgressPoller(settings.progress_interval, settings.progress_budget, self.queue.add)
+        self.may_write: Callable[[], bool] = lambda: True
+        """Asked before each write: a replica that has lost its Lease must not make one."""
         self._cluster: Cluster | None = None
         self._tasks: list[asyncio.Task[None]] = []
         self._last_resync: float | None = None
@@ -42,7 +44,7 @@ class Controller:
     async def start(self) -> None:
         """Lists every watched kind once, then lets the workers loose: nothing is planned on a half-filled cache."""
         settings = self._settings
-        self._cluster = cluster = await Cluster.connect()
+        self._cluster = cluster = await Cluster.connect(self.may_write)
         await self.resync(cluster)
         defaults = PodDefaults(
             image=settings.trainer_image,
@@ -92,7 +94,7 @@ class Controller:
         if (self.resync_age() or 0.0) > limit:
             return f"the last complete list is older than {limit:.0f} s"
         dead = [task for task in self._tasks if task.done()]
-        return f"{len(dead)} of {len(self._tasks)} tasks have ended" if dead else None
+        return f"{len(dead)} of {len(self._tasks)} tasks have ended: {_why(dead[0])}" if dead else None
 
     async def _work(self, reconciler: Reconciler) -> None:
         while True:
@@ -148,6 +150,10 @@ class Controller:
             return
         for key in self.cache.replace_all(kind, views, before=min(versions)):
             self.queue.add(key)
+
+
+def _why(task: asyncio.Task[None]) -> str:
+    return "cancelled" if task.cancelled() else repr(task.exception())
 
 
 def _view(kind: Kind, body: Any) -> View | None:

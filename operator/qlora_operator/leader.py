@@ -1,7 +1,8 @@
 """Lets one of several replicas work: the one that holds the Lease.
 
 A replica that loses the Lease stops working and exits, to start anew as a standby. One that is stopped gives the Lease
-back, so that the next does not wait for it to run out. An old leader that is cut off and does not know it yet does no
+back, so that the next does not wait for it to run out. One that was halted for longer than the Lease lasts, and does
+not know it yet, writes nothing any more: see `is_held`. What little time is left between that look and the write does no
 harm: children are created under fixed names and deleted by UID, and the status is written with its resource version.
 """
 
@@ -44,9 +45,21 @@ class Lease:
         self._clock = clock
         self._seen: tuple[str | None, str | None] | None = None
         self._seen_at = 0.0
+        self._held_since: float | None = None
+
+    def is_held(self) -> bool:
+        """Whether the Lease is this replica's and has not run out, by this replica's clock."""
+        return self._held_since is not None and self._clock() - self._held_since < LEASE_DURATION
 
     async def try_hold(self) -> bool:
         """Takes or renews the Lease; False if another holds it, or was quicker."""
+        asked_at = self._clock()
+        is_ours = await self._try_hold()
+        if is_ours:
+            self._held_since = asked_at
+        return is_ours
+
+    async def _try_hold(self) -> bool:
         body = await self._cluster.get(LEASE, self._namespace, LEASE_NAME)
         try:
             if body is None:

@@ -43,12 +43,14 @@ async def run(settings: Settings) -> None:
 
     runner = await serve(controller, settings.port)
     try:
-        await _work_when_it_is_our_turn(settings, work)
+        await _work_when_it_is_our_turn(settings, controller, work)
     finally:
         await runner.cleanup()
 
 
-async def _work_when_it_is_our_turn(settings: Settings, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
+async def _work_when_it_is_our_turn(
+    settings: Settings, controller: Controller, work: Callable[[], Coroutine[Any, Any, None]]
+) -> None:
     if settings.lease_namespace is None:
         LEADER.set(1)
         await work()
@@ -56,6 +58,7 @@ async def _work_when_it_is_our_turn(settings: Settings, work: Callable[[], Corou
     cluster = await Cluster.connect()
     try:
         lease = Lease(cluster, settings.lease_namespace, f"{socket.gethostname()}-{os.getpid()}")
+        controller.may_write = lease.is_held
         if not await lead(lease, work):
             raise SystemExit(1)
     finally:

@@ -41,7 +41,10 @@ class WorkQueue(Generic[K]):
             self._wake.set()
 
     def add_after(self, key: K, delay: float) -> None:
-        """Asks for a look in `delay` seconds; an earlier appointment stands."""
+        """Asks for a look in `delay` seconds, or at once; an earlier appointment stands."""
+        if delay <= 0:
+            self.add(key)
+            return
         loop = asyncio.get_running_loop()
         known = self._timers.get(key)
         if known is not None:

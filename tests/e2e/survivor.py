@@ -11,15 +11,21 @@ from support.jobs import Body
 from support.nodes import Node
 from support.processes import wait_until
 
-STEPS = 120
 PATIENCE = 300.0
 """Seconds for whatever is waited for."""
 
 
-def small_job(name: str, steps: int = STEPS, **spec: Any) -> Body:
-    """The demo's job with short steps, of which many are needed, and many checkpoints."""
+def small_job(name: str, steps: int, **spec: Any) -> Body:
+    """The demo's job with short steps, each of which is the same however many follow, and many checkpoints."""
     body = example_job(name, output={"destination": f"pvc://results/{name}"}, checkpoint={"every": "5s"}, **spec)
-    body["spec"]["training"] |= {"maxSteps": steps, "globalBatchSize": 4, "microBatchSize": 2, "sequenceLength": 64}
+    body["spec"]["training"] |= {
+        "maxSteps": steps,
+        "globalBatchSize": 2,
+        "microBatchSize": 1,
+        "sequenceLength": 64,
+        "schedule": "constant",
+        "warmupRatio": 0,
+    }
     return body
 
 

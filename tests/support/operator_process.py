@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import urllib.error
 import urllib.request
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -41,8 +42,11 @@ class Operator:
     def healthy(self) -> bool:
         assert self.process is not None
         assert self.process.alive(), self.process.tail()
-        with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/healthz", timeout=5) as answer:
-            return bool(answer.status == 200)
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/healthz", timeout=5) as answer:
+                return bool(answer.status == 200)
+        except urllib.error.HTTPError as error:
+            raise AssertionError(error.read().decode()) from error
 
     def metrics(self) -> dict[str, float]:
         """The samples of `/metrics`, each under its name and labels as in `name{a="b"}`."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Any
 
-from builders import Body, batch_job_body, child_body, ended, job_body, pod_body, stored
+from builders import SPEC, Body, batch_job_body, child_body, ended, job_body, pod_body, stored
 from qlora_api import names, report
 from qlora_operator.builders import PodDefaults
 from qlora_operator.cache import Cache
@@ -213,7 +213,7 @@ def test_a_pod_that_has_just_been_scheduled_is_waited_for() -> None:
 
 
 def other_job(name: str, uid: str, created_at: str, **status: Any) -> Body:
-    body = stored(job_body(name), uid=uid, status=status)
+    body = stored(job_body(name, output=SPEC["output"]), uid=uid, status=status)
     body["metadata"]["creationTimestamp"] = created_at
     return body
 

@@ -3,6 +3,7 @@ from __future__ import annotations
 import asyncio
 
 import pytest
+import uvloop
 
 from qlora_operator.work_queue import WorkQueue
 
@@ -87,3 +88,13 @@ async def test_the_age_is_that_of_the_oldest_key_not_yet_looked_at() -> None:
     await queue.get()
     now = 6.0
     assert queue.oldest_age() == 1
+
+
+def test_an_appointment_for_now_is_kept_at_once_whatever_the_event_loop() -> None:
+    async def appoint() -> str:
+        queue: WorkQueue[str] = WorkQueue()
+        queue.add_after("a", 0)
+        queue.add_after("a", 1)
+        return await asyncio.wait_for(queue.get(), 0.5)
+
+    assert uvloop.run(appoint()) == "a"

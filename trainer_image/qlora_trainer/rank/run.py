@@ -60,7 +60,8 @@ def run(paths: PodPaths, rank: int, stop: StopSignal) -> Termination:
     finished, checkpoint = _agree_where_to_begin(claim, rank)
     if finished:
         log.event("already_finished", adapter=str(output / "adapter"))
-        return _succeeded(output, finished_facts(output))
+        facts = finished_facts(output)
+        return _succeeded(output, {**facts, "fromStep": facts["step"]})
 
     with log.phase("load_model", rank=rank):
         model = load_model(sources.model, job.spec, device)
