@@ -60,8 +60,8 @@ STAGED = (
 )
 
 
-def job(gang: Gang, variant: str, attempt: int, nodes: int = 2) -> list[Pod]:
-    changes = {"quantization": {"type": "nf4"}, "adapter": {"dropout": 0.2}, **VARIANTS[variant]}
+def job(gang: Gang, variant: str, attempt: int, nodes: int = 2, **more: Any) -> list[Pod]:
+    changes = {"quantization": {"type": "nf4"}, "adapter": {"dropout": 0.2}, **VARIANTS[variant], **more}
     changes["training"] = {"globalBatchSize": 6, "epochs": 9, **changes.get("training", {})}
     pods = gang.new_pods(nodes=nodes, attempt=attempt, **changes)
     for pod in pods:
@@ -147,6 +147,27 @@ def test_lora_plus_has_a_second_rate_within_deepspeed_too(gangs: dict[str, Gang]
 
 def test_packed_sequences_are_shared_out_over_any_number_of_ranks(gangs: dict[str, Gang]) -> None:
     assert gangs["alone"].losses() == pytest.approx(gangs["packed, whole"].losses(), abs=1e-5)
+
+
+def test_a_packed_mix_of_datasets_is_resumed_exactly_and_shared_out_over_any_number_of_ranks(
+    tmp_path: Path, tiny_model: Path
+) -> None:
+    texts = {"source": "pvc://data/texts.csv", "format": "text", "columns": {"text": "body"}}
+    mix = {"source": None, "mix": [{"source": "pvc://data/train.jsonl", "weight": 0.5}, texts]}
+    whole, parts, alone = (Gang(tmp_path / name, tiny_model) for name in ("whole", "parts", "alone"))
+    for gang in (whole, parts, alone):
+        (gang.volumes / "data/texts.csv").write_text("id,body\n" + "".join(f"{i},{'ab' * i * 20}\n" for i in range(9)))
+    run(
+        (job(whole, "packed", 1, dataset=mix), None),
+        (job(parts, "packed", 1, dataset=mix), STOP_AFTER),
+        (job(parts, "packed", 2, dataset=mix), None),
+    )
+    assert list(whole.losses()) == [1, 2, 3, 4, 5, 6]
+    assert parts.losses() == whole.losses()
+    assert adapter(parts) == adapter(whole)
+
+    run((job(alone, "packed", 1, nodes=1, dataset=mix), None))
+    assert alone.losses() == pytest.approx(whole.losses(), abs=1e-5)
 
 
 def test_adalora_ends_with_the_rank_that_was_asked_for(gangs: dict[str, Gang], tiny_model: Path) -> None:
