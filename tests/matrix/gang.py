@@ -59,7 +59,10 @@ def _try_until_failure(trials: list[Trial], model: Path, folder: Path) -> list[d
         for worker in workers:
             worker.kill()
             worker.wait()
-    return _outcomes(folder, len(trials))
+    outcomes = _outcomes(folder, len(trials))
+    if outcomes[0].get("error") == "hangs" and all(worker.returncode not in (0, -9) for worker in workers):
+        raise RuntimeError(f"the ranks do not start: {(folder / 'log-0').read_text()[-2000:]}")
+    return outcomes
 
 
 def _wait(workers: list[subprocess.Popen[str]], folder: Path) -> None:

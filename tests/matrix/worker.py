@@ -20,6 +20,7 @@ import torch
 from matrix.cell import job_of, try_cell
 from qlora_api.methods import Cell
 from qlora_trainer.rank.data import Dataset
+from qlora_trainer.rank.order import Mix
 
 
 def rows() -> Dataset:
@@ -28,8 +29,10 @@ def rows() -> Dataset:
     offsets = torch.cat([torch.zeros(1, dtype=torch.int64), lengths.cumsum(0)])
     ids = torch.randint(0, 250, (int(offsets[-1]),), generator=torch.Generator().manual_seed(1), dtype=torch.int32)
     learned = torch.ones(len(ids), dtype=torch.bool)
-    members, begins = torch.arange(4), torch.arange(5)
-    return Dataset(ids, learned, offsets, members, begins, lengths - 1, lengths, is_packed=False, sha256="")
+    return Dataset(
+        ids, learned, offsets, members=torch.arange(4), begins=torch.arange(5), targets=lengths - 1, lengths=lengths,
+        mix=Mix((4,), (1.0,)), is_packed=False, sha256="",
+    )  # fmt: skip
 
 
 def main() -> None:

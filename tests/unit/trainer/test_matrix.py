@@ -19,6 +19,7 @@ COMPARED = ("lora", "dora", "p-tuning")
 
 METHOD_BY_METHOD: list[Trial] = [(Cell(method, "nf4", 2, method != "prefix-tuning"), {}) for method in METHODS]
 BY_QUANTISATION: list[Trial] = [(Cell("lora", quantization, 1, False), {}) for quantization in QUANTIZATIONS]
+BY_QUANTISATION += [(Cell(method, "int8", 1, True), {}) for method in ("dora", "adalora", "ia3")]
 BESIDE_LORA: list[Trial] = [
     (Cell("lora", "nf4", stage, True), {"adapter": more})
     for stage in (1, 3)

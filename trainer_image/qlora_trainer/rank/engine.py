@@ -9,7 +9,7 @@ import deepspeed
 from qlora_api.job_file import JobFile
 from qlora_trainer.deepspeed_config import handed_on
 from qlora_trainer.rank.optimizers import make_optimizer
-from qlora_trainer.rank.stage3 import is_shared_out_from_host, let_dora_gather, share_out
+from qlora_trainer.rank.stage3 import is_shared_out_from_host, share_out
 
 
 def deepspeed_config(job: JobFile) -> dict[str, Any]:
@@ -40,8 +40,6 @@ def make_engine(model: Any, job: JobFile) -> Any:
     """Wraps the model. Collective: every rank calls it."""
     trainable = [parameter for parameter in model.parameters() if parameter.requires_grad]
     skip_broadcast_of_frozen(model)
-    if job.spec.adapter.method == "dora" and job.spec.deepspeed.zero_stage == 3:
-        let_dora_gather()
     config = deepspeed_config(job)
     if is_shared_out_from_host(job.spec):
         share_out(model, config)

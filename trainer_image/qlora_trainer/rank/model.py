@@ -16,7 +16,7 @@ from qlora_trainer.errors import TrainerError
 from qlora_trainer.rank.adapter import adapter_config
 from qlora_trainer.rank.initial import begin_from_weights
 from qlora_trainer.rank.precision import keep_dtypes, shift_kept_positions
-from qlora_trainer.rank.stage3 import is_shared_out_from_host
+from qlora_trainer.rank.stage3 import is_shared_out_from_host, let_dora_gather
 
 
 def load_model(folder: str, spec: QLoRAJobSpec, device: torch.device) -> Any:
@@ -35,6 +35,8 @@ def load_model(folder: str, spec: QLoRAJobSpec, device: torch.device) -> Any:
     base.config.use_cache = False
     torch.manual_seed(spec.training.seed)
     adapter = spec.adapter
+    if adapter.method == "dora":
+        let_dora_gather()
     try:
         model = get_peft_model(base, adapter_config(adapter, spec.training.seed, _token_ids(folder, spec)))
     except ValueError as error:

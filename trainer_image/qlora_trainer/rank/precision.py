@@ -1,8 +1,8 @@
 """Keeps what an adapter hands on in the data type and at the positions that the base expects.
 
 What is trained is float32 and the base bfloat16. Most of PEFT's layers cast what they take and return; IA3's on a
-quantised base and modules that are trained whole do not, and then the next layer of the base fails. DeepSpeed switches
-autocasting off, which would hide that elsewhere.
+quantised base, AdaLoRA's on 8 bits and modules that are trained whole do not, and then the next layer of the base
+fails. DeepSpeed switches autocasting off, which would hide that elsewhere.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import Any
 
 import torch
+from peft.tuners.adalora import AdaLoraLayer
 from peft.tuners.ia3 import IA3Layer
 from peft.utils.other import AuxiliaryTrainingWrapper, ModulesToSaveWrapper
 
@@ -24,7 +25,7 @@ def keep_dtypes(model: Any) -> None:
             module.register_forward_pre_hook(_to_float32)
         if isinstance(module, AuxiliaryTrainingWrapper):
             module.register_forward_hook(_to_original_type)
-        elif isinstance(module, IA3Layer):
+        elif isinstance(module, IA3Layer | AdaLoraLayer):
             module.register_forward_hook(_to_type_of_input)
 
 

@@ -4,7 +4,8 @@ DeepSpeed would put a whole model onto the device before it shares it out. A bas
 there at all: it is read on the host and shared out weight by weight.
 
 DoRA takes the norm of the adapted weight when ZeRO-3 has given the base's weight back already, so it is gathered once
-more. On a CPU, PEFT also puts a copy in place of a weight that it has dequantised, which ZeRO-3 would not know.
+more. On a CPU, PEFT also puts a copy in place of a weight that it has dequantised: ZeRO-3 would not know it, and one of
+8 bits has lost its scales.
 """
 
 from __future__ import annotations
