@@ -2,8 +2,8 @@
 
 A replica that loses the Lease stops working and exits, to start anew as a standby. One that is stopped gives the Lease
 back, so that the next does not wait for it to run out. One that was halted for longer than the Lease lasts, and does
-not know it yet, writes nothing any more: see `is_held`. What little time is left between that look and the write does no
-harm: children are created under fixed names and deleted by UID, and the status is written with its resource version.
+not know it yet, writes nothing any more: see `is_held`. In the moment that is left between that look and the write,
+fixed names of children, deletion by UID and the status's resource version keep it from doing harm.
 """
 
 from __future__ import annotations

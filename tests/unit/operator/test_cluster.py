@@ -113,3 +113,18 @@ async def test_a_deletion_names_the_uid() -> None:
 async def test_an_event_that_is_refused_is_not_an_error() -> None:
     async with cluster(lambda *_: failure(403, "Forbidden")) as client:
         await client.create_event("a", {"reason": "x"})
+
+
+async def test_a_replica_that_may_not_write_still_reads() -> None:
+    asked: list[str] = []
+
+    def answer(request: web.Request, _: bytes) -> web.Response:
+        asked.append(request.method)
+        return web.json_response({})
+
+    async with cluster(answer) as client:
+        forbidden = Cluster(client._client, may_write=lambda: False)
+        await forbidden.get(POD, "default", "job-1-0")
+        with pytest.raises(ApiError, match="the Lease has run out"):
+            await forbidden.delete(POD, "default", "job-1-0", "uid")
+    assert asked == ["GET"]
