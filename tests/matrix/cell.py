@@ -35,7 +35,7 @@ _SIZES: dict[str, dict[str, Any]] = {
 }
 
 
-def job_of(cell: Cell, world_size: int, changes: dict[str, Any]) -> JobFile:
+def job_of(cell: Cell, world_size: int, changes: dict[str, Any], accelerator: str) -> JobFile:
     """The smallest job for it, in bfloat16 as on a GPU; `changes` update parts of its spec."""
     parts: dict[str, dict[str, Any]] = {
         "quantization": {"type": cell.quantization, "computeDtype": "bfloat16"},
@@ -45,6 +45,7 @@ def job_of(cell: Cell, world_size: int, changes: dict[str, Any]) -> JobFile:
             "gradientCheckpointing": cell.checkpointing,
             "learningRate": 0.01,
         },
+        "node": {"accelerator": "cpu" if accelerator == "cpu" else "nvidia.com/gpu"},
         "deepspeed": {"zeroStage": cell.stage, "config": {"zero_optimization": NOTHING_STAYS_WHOLE}},
     }
     merged = {part: {**fields, **changes.get(part, {})} for part, fields in parts.items()}
@@ -55,14 +56,14 @@ def job_of(cell: Cell, world_size: int, changes: dict[str, Any]) -> JobFile:
     )  # fmt: skip
 
 
-def try_cell(job: JobFile, model_folder: Path, dataset: Any, output: Path) -> dict[str, Any]:
+def try_cell(job: JobFile, model_folder: Path, dataset: Any, output: Path, device: torch.device) -> dict[str, Any]:
     """Trains a few steps, with a checkpoint between them, and saves the adapter. Collective.
 
     Raises:
         AssertionError: a gradient is not finite, the adapter has not changed, or it differs between ranks.
     """
     rank = comm.get_rank()
-    model = load_model(str(model_folder), job.spec, torch.device("cpu"))
+    model = load_model(str(model_folder), job.spec, device)
     engine = make_engine(model, job)
     allocation = RankAllocation(engine, of=10) if job.spec.adapter.method == "adalora" else None
     before = None
@@ -105,4 +106,4 @@ def _same_everywhere(engine: Any, parameters: dict[str, torch.Tensor]) -> None:
     for name, parameter in trainable(engine).items():
         master = parameters[f"parameter/{name}"]
         if parameter.shape == master.shape:
-            assert torch.equal(parameter.detach(), master), f"{name} differs on rank {comm.get_rank()}"
+            assert torch.equal(parameter.detach().cpu(), master), f"{name} differs on rank {comm.get_rank()}"

@@ -14,6 +14,8 @@ from qlora_api.methods import Cell
 from unit.trainer.pods import free_port
 
 RANKS = 2
+DEVICE = os.environ.get("MATRIX_DEVICE", "cpu")
+"""cuda: each rank takes a GPU."""
 WORKER = Path(__file__).with_name("worker.py")
 PATH = os.pathsep.join([str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH", "")])
 HANGS_AFTER = 120.0
@@ -36,8 +38,9 @@ def _try_until_failure(trials: list[Trial], model: Path, folder: Path) -> list[d
     lines = "".join(json.dumps([*cell, changes]) + "\n" for cell, changes in trials)
     for rank in range(RANKS):
         environment = {
-            "RANK": rank, "WORLD_SIZE": RANKS, "LOCAL_RANK": 0, "LOCAL_SIZE": 1, "MASTER_ADDR": "127.0.0.1",
-            "MASTER_PORT": port, "DS_ACCELERATOR": "cpu", "OMP_NUM_THREADS": 1, "TQDM_DISABLE": 1,
+            "RANK": rank, "WORLD_SIZE": RANKS, "LOCAL_RANK": 0 if DEVICE == "cpu" else rank, "LOCAL_SIZE": 1,
+            "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "DS_ACCELERATOR": DEVICE, "OMP_NUM_THREADS": 1,
+            "TQDM_DISABLE": 1,
             "PYTHONPATH": PATH,
         }  # fmt: skip
         with (folder / f"log-{rank}").open("a") as log, (folder / f"out-{rank}").open("w") as out:

@@ -40,14 +40,18 @@ def main() -> None:
     warnings.simplefilter("ignore")
     model, output = Path(sys.argv[1]), Path(sys.argv[2])
     world_size = int(os.environ["WORLD_SIZE"])
-    deepspeed.init_distributed(dist_backend="gloo", verbose=False, timeout=timedelta(seconds=30))
+    device = torch.device(os.environ["DS_ACCELERATOR"], int(os.environ["LOCAL_RANK"]))
+    if device.type == "cuda":
+        torch.cuda.set_device(device)
+    backend = "nccl" if device.type == "cuda" else "gloo"
+    deepspeed.init_distributed(dist_backend=backend, verbose=False, timeout=timedelta(seconds=30))
     dataset = rows()
     for line in sys.stdin:
         method, quantization, stage, checkpointing, changes = json.loads(line)
         cell = Cell(method, quantization, stage, checkpointing)
         begin = time.monotonic()
         try:
-            result = try_cell(job_of(cell, world_size, changes), model, dataset, output)
+            result = try_cell(job_of(cell, world_size, changes, device.type), model, dataset, output, device)
         except BaseException as error:
             traceback.print_exc()
             result = {"error": f"{type(error).__name__}: {error}"[:300]}
