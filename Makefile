@@ -5,7 +5,7 @@ SHELL := /bin/bash
 BIN    := .venv/bin
 PYTEST := $(BIN)/pytest
 
-.PHONY: help demo test test-fast test-matrix test-chart test-integration test-faults test-e2e lint format typecheck generate verify \
+.PHONY: help demo test test-fast test-matrix test-chart test-integration test-faults test-e2e test-survival lint format typecheck generate verify \
         venv lock binaries kueue images cluster-up cluster-down benchmark-job benchmark-recovery benchmark-operator clean
 
 help: ## This list
@@ -40,7 +40,10 @@ test-faults: venv binaries ## The operator behind a proxy that disturbs each of 
 	ALL_FAULTS=1 $(PYTEST) tests/faults
 
 test-e2e: venv images cluster-up ## Real kubelets, real images, a real model
-	KUBECONFIG= $(PYTEST) tests/e2e
+	KUBECONFIG= $(PYTEST) tests/e2e --ignore=tests/e2e/test_survival.py
+
+test-survival: venv images cluster-up ## A job on real nodes to which everything happens (a quarter of an hour)
+	KUBECONFIG= $(PYTEST) tests/e2e/test_survival.py
 
 lint: venv ## ruff, import-linter
 	$(BIN)/ruff check .
