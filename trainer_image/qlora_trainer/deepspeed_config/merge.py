@@ -8,7 +8,7 @@ from pydantic import ValidationError
 
 from qlora_api.job_file import JobFile
 from qlora_api.reasons import Reason
-from qlora_api.spec import (
+from qlora_api.spec.job import (
     FLOAT16_NEEDS_A_GPU,
     OPTIMIZER_OFFLOAD_NEEDS_ZERO,
     PARAMETER_OFFLOAD_NEEDS_ZERO_3,

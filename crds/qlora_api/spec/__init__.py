@@ -1,0 +1,37 @@
+"""`spec` of a QLoRAJob, one section a module.
+
+Each docstring is what `kubectl explain` prints; each bound is what `kubectl apply` checks.
+"""
+
+from qlora_api.spec.adapter import ADAPTER_PARAMETERS, AdapterSpec
+from qlora_api.spec.dataset import ColumnsSpec, DatasetPart, DatasetSpec, Loss, RowFormat, SourceSpec
+from qlora_api.spec.deepspeed import DeepSpeedSpec
+from qlora_api.spec.job import QLoRAJobSpec
+from qlora_api.spec.model import ModelSpec
+from qlora_api.spec.node import NodeSpec, ResourcesSpec, TolerationSpec
+from qlora_api.spec.output import OutputSpec
+from qlora_api.spec.quantization import QuantizationSpec
+from qlora_api.spec.run_policy import RunPolicySpec
+from qlora_api.spec.training import CheckpointSpec, TrainingSpec
+
+__all__ = [
+    "ADAPTER_PARAMETERS",
+    "AdapterSpec",
+    "CheckpointSpec",
+    "ColumnsSpec",
+    "DatasetPart",
+    "DatasetSpec",
+    "DeepSpeedSpec",
+    "Loss",
+    "ModelSpec",
+    "NodeSpec",
+    "OutputSpec",
+    "QLoRAJobSpec",
+    "QuantizationSpec",
+    "ResourcesSpec",
+    "RowFormat",
+    "RunPolicySpec",
+    "SourceSpec",
+    "TolerationSpec",
+    "TrainingSpec",
+]
