@@ -37,7 +37,7 @@ def queue(team: Team) -> Iterator[str]:
 
 
 def queue_manifests(namespace: str) -> list[dict[str, Any]]:
-    quota = [{"name": "cpu", "nominalQuota": "1"}, {"name": "memory", "nominalQuota": "6Gi"}]
+    quota = [{"name": "cpu", "nominalQuota": "1"}, {"name": "memory", "nominalQuota": "8Gi"}]
     group = {"coveredResources": ["cpu", "memory"], "flavors": [{"name": "default", "resources": quota}]}
     preemption = {"withinClusterQueue": "LowerPriority"}
     cluster_queue = {"namespaceSelector": {}, "preemption": preemption, "resourceGroups": [group]}
