@@ -9,12 +9,11 @@ from qlora_api import names
 from qlora_operator.builders import Manifest
 from qlora_operator.cache import Cache
 from qlora_operator.cluster import ApiError, Cluster, JsonObject
+from qlora_operator.plan.start import PREDECESSOR_LEAVES
 from qlora_operator.views import KIND_BY_NAME, Key, Metadata
 
 NAMESPACE_TERMINATING = "NamespaceTerminating"
 """The job is going away with its namespace: it is as good as deleted, and there is nobody left to tell."""
-PREDECESSOR_LEAVES = "PredecessorLeaves"
-"""A deleted QLoRAJob of the same name still has children; they go by themselves."""
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from typing import Any
 
 from qlora_api import names
 from qlora_api.status import Condition, Phase, QLoRAJobStatus
-from qlora_operator.apply import NAMESPACE_TERMINATING, PREDECESSOR_LEAVES, create_children, withdraw_children
+from qlora_operator.apply import NAMESPACE_TERMINATING, create_children, withdraw_children
 from qlora_operator.builders import PodDefaults
 from qlora_operator.cache import Cache
 from qlora_operator.cluster import ApiError, Cluster
@@ -20,7 +20,7 @@ from qlora_operator.merge_patch import merge_patch
 from qlora_operator.nodes import Nodes
 from qlora_operator.observe import observe, queued_job, silent_nodes
 from qlora_operator.plan import Decision, Observation, Plan, lacks_last_words, make_plan, plan_problem
-from qlora_operator.plan.start import PODS_REQUESTED
+from qlora_operator.plan.start import PODS_REQUESTED, PREDECESSOR_LEAVES
 from qlora_operator.progress import ProgressPoller
 from qlora_operator.views import JOB, POD, QLORA_JOB, Key, pod_view, resource_view
 from qlora_operator.workloads import Workloads

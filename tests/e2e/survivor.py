@@ -15,7 +15,7 @@ PATIENCE = 300.0
 """Seconds for whatever is waited for."""
 
 
-def small_job(name: str, steps: int, **spec: Any) -> Body:
+def small_job(name: str, steps: int = 50, **spec: Any) -> Body:
     """The demo's job with short steps, each of which is the same however many follow, and many checkpoints."""
     body = example_job(name, output={"destination": f"pvc://results/{name}"}, checkpoint={"every": "5s"}, **spec)
     body["spec"]["training"] |= {

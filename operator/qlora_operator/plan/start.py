@@ -8,6 +8,12 @@ from qlora_operator.plan.types import AttemptChange, Decision, Observation
 
 PODS_REQUESTED = "PodsRequested"
 QUEUED = "Queued"
+PREDECESSOR_LEAVES = "PredecessorLeaves"
+"""A deleted QLoRAJob of the same name still has pods or other children; they go by themselves."""
+WAITING = "the pods of the deleted QLoRAJob of the same name have not ended; they have the same host names"
+PREDECESSOR_PATIENCE = 60.0
+"""Seconds beyond their grace period after which they are waited for no more: their node may be lost."""
+LOOK_AGAIN = 5.0
 
 
 def start_attempt(observation: Observation) -> Decision | None:
@@ -18,6 +24,8 @@ def start_attempt(observation: Observation) -> Decision | None:
     assert observation.spec is not None
     if observation.record is not None and not observation.awaits_children:
         return None
+    if observation.record is None and _must_wait_for_predecessor(observation):
+        return Decision(Phase.PENDING, PREDECESSOR_LEAVES, WAITING, requeue_after=LOOK_AGAIN)
     change = AttemptChange.BEGIN if observation.record is None else AttemptChange.NONE
     queue = observation.spec.queue_name
     if queue is None:
@@ -25,6 +33,13 @@ def start_attempt(observation: Observation) -> Decision | None:
         return Decision(Phase.STARTING, PODS_REQUESTED, message, attempt=change, create=True)
     name = names.attempt_name(observation.resource.metadata.name, observation.attempt)
     return Decision(Phase.QUEUED, QUEUED, queue_message(name, queue), attempt=change, create=True)
+
+
+def _must_wait_for_predecessor(observation: Observation) -> bool:
+    """Pods of both jobs would take each other for their own: the first attempts' pods have the same names."""
+    patience = observation.defaults.termination_grace_period + PREDECESSOR_PATIENCE
+    age = observation.age_of(observation.resource.created_at or None)
+    return bool(observation.predecessor_pods) and age < patience
 
 
 def waiting_message(nodes: int) -> str:

@@ -42,6 +42,8 @@ class Observation:
     """Of the current attempt, those that were deleted since its pods were asked for."""
     older_pods: tuple[PodView, ...]
     """Of earlier attempts, as far as they have not ended."""
+    predecessor_pods: tuple[PodView, ...]
+    """Of a deleted job of the same name, as far as they have not ended."""
     jobs: tuple[JobView, ...]
     """Of all attempts, the current one included."""
     lost_nodes: frozenset[str]

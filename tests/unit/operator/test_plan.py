@@ -248,3 +248,15 @@ def test_a_job_is_not_said_to_train_before_its_ranks_do() -> None:
     running = plan(*children(), batch_job_body(), *pods, status=STARTED).status.condition("Running")
     assert running is not None
     assert running.message == "starting the ranks of 2 nodes"
+
+
+def test_a_job_waits_for_the_pods_of_a_deleted_job_of_its_name() -> None:
+    left = pod_body(0, deleting=True)
+    left["metadata"]["labels"][names.LABEL_JOB_UID] = "predecessor"
+    made = plan(left)
+    running = made.status.condition("Running")
+    assert running is not None
+    assert (made.status.phase, running.reason, kinds(made)) == ("Pending", "PredecessorLeaves", [])
+    assert made.requeue_after == 5
+    left["status"]["phase"] = "Failed"
+    assert kinds(plan(left)) == ["Service", "ConfigMap", "Job"]
