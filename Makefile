@@ -40,10 +40,10 @@ test-faults: venv binaries ## The operator behind a proxy that disturbs each of 
 	ALL_FAULTS=1 $(PYTEST) tests/faults
 
 test-e2e: venv images cluster-up ## Real kubelets, real images, a real model
-	KUBECONFIG= $(PYTEST) tests/e2e --ignore=tests/e2e/test_survival.py
+	KUBECONFIG= $(PYTEST) tests/e2e --ignore=tests/e2e/test_survival.py --ignore=tests/e2e/test_limits.py
 
-test-survival: venv images cluster-up ## A job on real nodes to which everything happens (a quarter of an hour)
-	KUBECONFIG= $(PYTEST) tests/e2e/test_survival.py
+test-survival: venv images cluster-up ## Jobs on real nodes to which everything happens (twenty minutes)
+	KUBECONFIG= $(PYTEST) tests/e2e/test_survival.py tests/e2e/test_limits.py
 
 lint: venv ## ruff, import-linter
 	$(BIN)/ruff check .
