@@ -114,9 +114,7 @@ def deleted_pod(job: Survivor, undo: ExitStack) -> float:
 
 def lost_node(job: Survivor, undo: ExitStack) -> float:
     """From the moment at which Kubernetes says that the node does not answer."""
-    taken = job.team.cluster.kubectl("-n", "qlora-system", "get", "pods", "-o", "jsonpath={.items[0].spec.nodeName}")
-    index = next(i for i, pod in enumerate(job.pods()) if pod["spec"]["nodeName"] != taken)
-    node = job.node(index)
+    node = job.node(job.index_away_from_the_operator())
     undo.enter_context(node.cut_off())
     path = "jsonpath={.status.conditions[?(@.type=='Ready')].status}"
     wait_until(

@@ -14,8 +14,8 @@ from qlora_operator.cache import Cache
 from qlora_operator.plan import Heard, Observation
 from qlora_operator.views import JobView, Key, PodView, ResourceView
 
-FINAL = frozenset({Phase.SUCCEEDED, Phase.FAILED})
-WITHOUT_PODS = frozenset({Phase.SUSPENDED, Phase.SUCCEEDED, Phase.FAILED})
+FINAL = frozenset(phase for phase in Phase if phase.is_final)
+WITHOUT_PODS = FINAL | {Phase.SUSPENDED}
 """Phases of jobs that wait for no pod."""
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from dev.demo.cluster import OPERATOR_NAMESPACE, RELEASE
+
 from qlora_api import names
 from support.dev_cluster import RESULTS, Team, example_job
 from support.jobs import Body
@@ -66,6 +68,12 @@ class Survivor:
 
     def process(self, completion_index: int, words: str) -> int:
         return self.node(completion_index).process(self.pod_uids()[completion_index], words)
+
+    def index_away_from_the_operator(self) -> int:
+        """Completion index of a pod on a node whose loss leaves the operator alone."""
+        where = ("-n", OPERATOR_NAMESPACE, "get", "pods", "-l", f"app.kubernetes.io/instance={RELEASE}")
+        taken = self.team.cluster.kubectl(*where, "-o", "jsonpath={.items[0].spec.nodeName}")
+        return next(i for i, pod in enumerate(self.pods()) if pod["spec"]["nodeName"] != taken)
 
     def wait(self, what: str, holds: Any, timeout: float = PATIENCE) -> Body:
         return self.team.wait_for(self.name, what, holds, timeout)

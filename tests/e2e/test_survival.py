@@ -33,18 +33,6 @@ def survivor(team: Team) -> Iterator[Survivor]:
     team.kubectl("delete", "qlorajobs", "survivor", "undisturbed", "--ignore-not-found")
 
 
-def operator_node(team: Team) -> str:
-    """The node on which the operator runs."""
-    where = ("-n", OPERATOR_NAMESPACE, "get", "pods", "-l", f"app.kubernetes.io/instance={RELEASE}")
-    return team.cluster.kubectl(*where, "-o", "jsonpath={.items[0].spec.nodeName}")
-
-
-def index_away_from_the_operator(survivor: Survivor) -> int:
-    """Completion index of a pod on a node whose loss leaves the operator alone."""
-    taken = operator_node(survivor.team)
-    return next(i for i, pod in enumerate(survivor.pods()) if pod["spec"]["nodeName"] != taken)
-
-
 def assert_restarts_in_place(survivor: Survivor, reason: str, pods: list[str], number: int) -> None:
     restart = survivor.wait_for_restart_in_place(number, FOUND_IN_PLACE)
     assert restart["reason"] == reason
@@ -142,7 +130,7 @@ def operator_process(team: Team) -> int:
 
 def test_a_node_that_is_cut_off_is_replaced_and_its_pod_writes_no_more(survivor: Survivor) -> None:
     survivor.train_on()
-    index = index_away_from_the_operator(survivor)
+    index = survivor.index_away_from_the_operator()
     lost = survivor.pods()[index]
     with survivor.node(index).cut_off():
         ended = survivor.wait_for_the_next_attempt()
@@ -163,7 +151,7 @@ def test_a_node_whose_daemons_have_died_is_replaced(survivor: Survivor) -> None:
     set_suspend(survivor, False)
     survivor.wait_for_the_next_attempt()
     survivor.train_on()
-    index = index_away_from_the_operator(survivor)
+    index = survivor.index_away_from_the_operator()
     node, name = survivor.node(index), survivor.pods()[index]["metadata"]["name"]
     node.crash_daemons()
     try:
