@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 from collections.abc import Iterator
+from itertools import takewhile
 
 import pytest
 import yaml
@@ -17,6 +19,11 @@ USER = "10001"
 """As which the trainer runs."""
 
 pytestmark = pytest.mark.timeout(600)
+
+
+EAT_MEMORY = "import time; block = b'x' * (450 << 20); time.sleep(20)"
+EATERS = f'for eater in 1 2 3 4 5 6; do python -c "{EAT_MEMORY}" & done; wait'
+"""Takes more than a pod of the demo has to spare, in pieces that are smaller than a rank."""
 
 
 def failure(status: Body) -> Body:
@@ -44,6 +51,26 @@ def test_a_job_that_needs_more_memory_than_it_has_says_which_field_to_raise(team
     assert found["reason"] == "HostOutOfMemory"
     assert "node.resources.memory" in found["message"]
     team.kubectl("delete", "qlorajob", "hungry")
+
+
+def test_ranks_that_were_killed_for_memory_start_again_and_no_others_stand_by_beside_them(team: Team) -> None:
+    team.apply(small_job("crowded", steps=10_000))
+    crowded = Survivor(team, "crowded")
+    crowded.train_on()
+    names, uids = [pod["metadata"]["name"] for pod in crowded.pods()], crowded.pod_uids()
+    team.kubectl("exec", names[0], "-c", "trainer", "--", "sh", "-c", EATERS)
+    restart = crowded.wait_for_restart_in_place(1, timeout=90)
+    assert (restart["reason"], restart["pod"]) == ("HostOutOfMemory", names[0])
+    assert crowded.pod_uids() == uids
+    crowded.train_on()
+    assert ["standing_by" in events_since_the_last_launch(team, name) for name in names] == [False, True]
+    team.kubectl("delete", "qlorajob", "crowded")
+
+
+def events_since_the_last_launch(team: Team, pod: str) -> set[str]:
+    lines = team.kubectl("logs", pod, "-c", "trainer").splitlines()
+    events = [json.loads(line)["event"] for line in lines if line.startswith('{"event"')]
+    return set(takewhile(lambda event: event != "launched", reversed(events)))
 
 
 def test_a_full_volume_ends_the_job_and_is_not_tried_again(team: Team, small_claim: str) -> None:

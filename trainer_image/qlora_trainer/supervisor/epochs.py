@@ -50,6 +50,7 @@ class Epochs:
         self._is_stopping = is_stopping
         self._launches = Launches(job, completion_index, paths)
         self._ranks = range(completion_index * job.slots, (completion_index + 1) * job.slots)
+        self._is_short_of_memory = False
 
     def until_the_end(self) -> Termination:
         """Returns how the pod's ranks ended when the gang does not go on."""
@@ -59,6 +60,7 @@ class Epochs:
             while self._gathers(epoch):
                 restarts = epoch
                 outcome = self._train(epoch)
+                self._is_short_of_memory |= outcome.reason == Reason.HOST_OUT_OF_MEMORY
                 if outcome.outcome == "Succeeded" or self._is_stopping():
                     self._member.leave(epoch, outcome)
                     break
@@ -131,10 +133,13 @@ class Epochs:
         return self._is_stopping()
 
     def _let_the_next_stand_by(self, epoch: int) -> None:
-        """Starts the next epoch's ranks once this one's have made a step, when their own start is over."""
+        """Starts the next epoch's ranks once this one's have made a step, when their own start is over.
+
+        Not in a pod whose memory has been too little once: what they take is then better left to those that train.
+        """
         progress = self._status.figures()
-        may_go_on = epoch < self._job.max_restarts_in_place
-        if may_go_on and progress.state == "Training" and progress.step > (progress.resumed_step or 0):
+        may_stand_by = epoch < self._job.max_restarts_in_place and not self._is_short_of_memory
+        if may_stand_by and progress.state == "Training" and progress.step > (progress.resumed_step or 0):
             self._launches.stand_by(epoch + 1)
 
     def _halts(self, epoch: int) -> bool:
