@@ -22,6 +22,11 @@ VOLUMES_DIRECTORY = "/volumes"
 WORK_DIRECTORY = "/work"
 TERMINATION_LOG = "/dev/termination-log"
 
+ACCESS_KEY_VARIABLE = "AWS_ACCESS_KEY_ID"
+SECRET_KEY_VARIABLE = "AWS_SECRET_ACCESS_KEY"  # noqa: S105 - the name of the variable
+SESSION_TOKEN_VARIABLE = "AWS_SESSION_TOKEN"  # noqa: S105
+"""Keys of the Secret of an object store, and variables of the containers that use it: the names are AWS's own."""
+
 STATUS_PORT = 8471
 MASTER_PORT = 29500
 

@@ -1,4 +1,4 @@
-"""Where a model, a dataset or an output lies: `pvc://claim/path`, `hf://org/name`."""
+"""Where a model, a dataset or an output lies: `pvc://claim/path`, `hf://org/name`, `s3://bucket/prefix`."""
 
 from __future__ import annotations
 
@@ -9,6 +9,9 @@ from qlora_api import names
 
 PVC_PATTERN = r"pvc://[a-z0-9]([-a-z0-9.]*[a-z0-9])?(/[A-Za-z0-9_@+=.-]+)+"
 HF_PATTERN = r"hf://[A-Za-z0-9_.-]+(/[A-Za-z0-9_.-]+)?"
+S3_PATTERN = r"s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](/[A-Za-z0-9_@+=.-]+)*/?"
+S3_PREFIX_PATTERN = r"s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](/[A-Za-z0-9_@+=.-]+)+"
+SOURCE_FORMS = "pvc://claim/path, hf://organisation/name or s3://bucket/prefix"
 
 
 @dataclass(frozen=True)
@@ -25,6 +28,11 @@ class Location:
         return self.root if self.scheme == "pvc" else None
 
     @property
+    def bucket(self) -> str | None:
+        """The bucket of an object store, if any."""
+        return self.root if self.scheme == "s3" else None
+
+    @property
     def mounted_path(self) -> PurePosixPath:
         """The path of a `pvc://` location inside the pod."""
         assert self.scheme == "pvc", f"{self.scheme}:// is not mounted"
@@ -38,9 +46,9 @@ def parse(source: str) -> Location:
         ValueError: the source has no scheme, an unknown one, or a path that climbs out of its root.
     """
     scheme, separator, rest = source.partition("://")
-    if not separator or scheme not in ("pvc", "hf"):
-        raise ValueError(f"{source!r}: write pvc://claim/path or hf://organisation/name")
+    if not separator or scheme not in ("pvc", "hf", "s3"):
+        raise ValueError(f"{source!r}: write {SOURCE_FORMS}")
     root, _, path = rest.partition("/")
     if ".." in PurePosixPath(path).parts:
         raise ValueError(f"{source!r}: a path must not contain '..'")
-    return Location(scheme=scheme, root=root, path=path)
+    return Location(scheme=scheme, root=root, path=path.rstrip("/"))

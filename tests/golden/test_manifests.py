@@ -81,6 +81,18 @@ def test_only_the_container_that_downloads_sees_the_token() -> None:
     assert "HF_TOKEN" not in json.dumps(pod["containers"])
 
 
+def test_only_the_container_that_downloads_sees_the_credentials_of_the_store() -> None:
+    pod = children(attempt(Path(__file__).parent / "object-storage"))[-1]["spec"]["template"]["spec"]
+    assert "AWS_SECRET_ACCESS_KEY" in json.dumps(pod["initContainers"])
+    assert "AWS_" not in json.dumps(pod["containers"])
+
+
+def test_the_container_that_uploads_sees_the_credentials_too() -> None:
+    pod = children(attempt(Path(__file__).parent / "output-to-object-storage"))[-1]["spec"]["template"]["spec"]
+    assert "AWS_SECRET_ACCESS_KEY" in json.dumps(pod["containers"])
+    assert not any("persistentVolumeClaim" in volume for volume in pod["volumes"])
+
+
 def test_pull_secrets_of_the_operators_settings_reach_the_pods() -> None:
     spec = attempt(Path(__file__).parent / "two-cpu-nodes")
     assert "imagePullSecrets" not in children(spec)[-1]["spec"]["template"]["spec"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pydantic import ConfigDict
 
 from qlora_api.base import ApiModel, rules
-from qlora_api.spec.texts import PvcText
+from qlora_api.spec.texts import DestinationText
 
 
 class OutputSpec(ApiModel):
@@ -20,6 +20,6 @@ class OutputSpec(ApiModel):
         )
     )
 
-    destination: PvcText
-    """Folder for the adapter, checkpoints and logs: pvc://claim/path. It must be writable from every node. What another
-    job has left there is moved to previous/ in it."""
+    destination: DestinationText
+    """Folder for the adapter, checkpoints and logs: pvc://claim/path, writable from every node, or s3://bucket/prefix
+    in a store with conditional writes. What another job has left there is moved to previous/ in it."""

@@ -8,12 +8,12 @@ from pydantic import Field
 
 from qlora_api.base import matching
 from qlora_api.durations import DURATION_PATTERN, LASTING_PATTERN
-from qlora_api.sources import HF_PATTERN, PVC_PATTERN
+from qlora_api.sources import HF_PATTERN, PVC_PATTERN, S3_PATTERN, S3_PREFIX_PATTERN, SOURCE_FORMS
 
-SourceText = Annotated[
-    str, matching(f"^({PVC_PATTERN}|{HF_PATTERN})$", "write pvc://claim/path or hf://organisation/name", 512)
+SourceText = Annotated[str, matching(f"^({PVC_PATTERN}|{HF_PATTERN}|{S3_PATTERN})$", f"write {SOURCE_FORMS}", 512)]
+DestinationText = Annotated[
+    str, matching(f"^({PVC_PATTERN}|{S3_PREFIX_PATTERN})$", "write pvc://claim/path or s3://bucket/prefix", 512)
 ]
-PvcText = Annotated[str, matching(f"^{PVC_PATTERN}$", "write pvc://claim/path", 512)]
 ObjectName = Annotated[
     str,
     matching(
