@@ -9,6 +9,7 @@ from qlora_api import names
 
 PVC_PATTERN = r"pvc://[a-z0-9]([-a-z0-9.]*[a-z0-9])?(/[A-Za-z0-9_@+=.-]+)+"
 HF_PATTERN = r"hf://[A-Za-z0-9_.-]+(/[A-Za-z0-9_.-]+)?"
+HF_REPOSITORY_PATTERN = r"hf://[A-Za-z0-9_.-]+/[A-Za-z0-9_.-]+"
 S3_PATTERN = r"s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](/[A-Za-z0-9_@+=.-]+)*/?"
 S3_PREFIX_PATTERN = r"s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](/[A-Za-z0-9_@+=.-]+)+"
 SOURCE_FORMS = "pvc://claim/path, hf://organisation/name or s3://bucket/prefix"

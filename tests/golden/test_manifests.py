@@ -90,6 +90,7 @@ def test_only_the_container_that_downloads_sees_the_credentials_of_the_store() -
 def test_the_container_that_uploads_sees_the_credentials_too() -> None:
     pod = children(attempt(Path(__file__).parent / "output-to-object-storage"))[-1]["spec"]["template"]["spec"]
     assert "AWS_SECRET_ACCESS_KEY" in json.dumps(pod["containers"])
+    assert "HF_PUSH_TOKEN" in json.dumps(pod["containers"])
     assert not any("persistentVolumeClaim" in volume for volume in pod["volumes"])
 
 

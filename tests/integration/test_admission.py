@@ -128,6 +128,14 @@ REFUSALS: dict[str, tuple[dict[str, Any], str]] = {
         {"output": {"destination": "s3://results"}, "objectStorage": {"credentialsSecret": "store"}},
         "write pvc://claim/path or s3://bucket/prefix",
     ),
+    "a push without a token": (
+        {"output": {"destination": "pvc://results/out", "pushTo": "hf://org/name"}},
+        "pushTo and tokenSecret belong together; write both, or neither",
+    ),
+    "a push to no organisation": (
+        {"output": {"destination": "pvc://results/out", "pushTo": "hf://name", "tokenSecret": "hub"}},
+        "write hf://organisation/name",
+    ),
     "output to a hub": ({"output": {"destination": "hf://a/b"}}, "write pvc://claim/path or s3://bucket/prefix"),
     "memory with a blank": (
         {"node": {"accelerator": "cpu", "resources": {"memory": "3 GB"}}},

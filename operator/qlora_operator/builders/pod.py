@@ -55,11 +55,19 @@ def _fetch_container(attempt: AttemptSpec) -> Manifest:
     container = _container(attempt, names.INIT_CONTAINER, "fetch")
     secret = attempt.spec.model.token_secret
     if secret:
-        reference = {"secretKeyRef": {"name": secret, "key": "token"}}
-        container["env"].append({"name": "HF_TOKEN", "valueFrom": reference})
-    container["env"] += _object_storage_variables(attempt)
+        container["env"].append(_token_variable("HF_TOKEN", secret))
+    container["env"] += [*_object_storage_variables(attempt), *_push_variables(attempt)]
     container["resources"] = _resources(attempt, accelerator=False)
     return container
+
+
+def _token_variable(name: str, secret: str) -> Manifest:
+    return {"name": name, "valueFrom": {"secretKeyRef": {"name": secret, "key": "token"}}}
+
+
+def _push_variables(attempt: AttemptSpec) -> list[Manifest]:
+    secret = attempt.spec.output.token_secret
+    return [] if secret is None else [_token_variable(names.PUSH_TOKEN_VARIABLE, secret)]
 
 
 def _object_storage_variables(attempt: AttemptSpec) -> list[Manifest]:
@@ -83,6 +91,7 @@ def _trainer_container(attempt: AttemptSpec) -> Manifest:
     container = _container(attempt, names.TRAINER_CONTAINER, "run")
     if sources.parse(attempt.spec.output.destination).scheme == "s3":
         container["env"] += _object_storage_variables(attempt)
+    container["env"] += _push_variables(attempt)
     container["resources"] = _resources(attempt, accelerator=True)
     container["ports"] = [{"name": "status", "containerPort": names.STATUS_PORT}]
     return container

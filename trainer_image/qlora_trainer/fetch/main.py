@@ -16,6 +16,7 @@ from qlora_trainer.fetch.object_storage import fetch_from_object_storage
 from qlora_trainer.fetch.output import check_output
 from qlora_trainer.object_storage.probe import check_prefix
 from qlora_trainer.paths import PodPaths
+from qlora_trainer.push import check_repository
 from qlora_trainer.sources import ResolvedSources, mounted, output_folder
 
 
@@ -31,6 +32,8 @@ def fetch(job: JobFile, paths: PodPaths) -> ResolvedSources:
         check_output(spec.output.destination, output)
         if sources.parse(spec.output.destination).scheme == "s3":
             check_prefix(spec.output.destination, spec.object_storage)
+        if spec.output.push_to is not None:
+            check_repository(spec.output.push_to)
 
     model, model_revision = _model(paths, spec)
     datasets = [_dataset(paths, spec, i) for i in range(len(spec.dataset.parts))]

@@ -88,7 +88,7 @@ class BucketClaim(Claim):
         self._record = Record(uid=uid, attempt=attempt, turn=0, writer=uuid.uuid4().hex)
 
     def take(self) -> None:
-        """Claims the prefix, and brings what is needed to go on: newest whole checkpoint, log, facts of the result.
+        """Claims the prefix, and brings what is needed to go on: newest whole checkpoint, log, adapter if it is there.
 
         Only rank 0 calls it.
 
@@ -106,7 +106,7 @@ class BucketClaim(Claim):
             self._bring_newest()
             self._download("log.jsonl", self.output)
             if self._record.finished:
-                self._download("adapter/provenance.json", self.output / "adapter")
+                self._download("adapter", self.output / "adapter")
 
     def check(self) -> None:
         """Nothing to look at: what an older attempt writes from here on does not count."""

@@ -19,6 +19,7 @@ from qlora_trainer import log, termination
 from qlora_trainer.errors import TrainerError
 from qlora_trainer.job import load_job
 from qlora_trainer.paths import PodPaths
+from qlora_trainer.push import push
 from qlora_trainer.rank.adalora import RankAllocation
 from qlora_trainer.rank.batches import total_steps
 from qlora_trainer.rank.checkpoint import Checkpoint, newest_checkpoint, remove_unfinished
@@ -30,7 +31,7 @@ from qlora_trainer.rank.isolation import check_isolation
 from qlora_trainer.rank.loop import train
 from qlora_trainer.rank.make_data import make_dataset
 from qlora_trainer.rank.model import load_model
-from qlora_trainer.rank.output import finished_facts, is_finished, write_adapter
+from qlora_trainer.rank.output import ADAPTER, finished_facts, is_finished, write_adapter
 from qlora_trainer.rank.progress import ProgressWriter
 from qlora_trainer.rank.saver import Saver
 from qlora_trainer.rank.state import gather_parameters, restore_state
@@ -61,6 +62,8 @@ def run(paths: PodPaths, rank: int, stop: StopSignal) -> Termination:
     finished, checkpoint = _agree_where_to_begin(claim, rank, is_first=local_rank == 0)
     if finished is not None:
         log.event("already_finished", adapter=str(output / "adapter"))
+        if rank == 0:
+            _push(job, output)
         return _succeeded(output, {**finished, "fromStep": finished["step"]})
 
     with log.phase("load_model", rank=rank):
@@ -108,6 +111,7 @@ def run(paths: PodPaths, rank: int, stop: StopSignal) -> Termination:
         with log.phase("write_adapter"):
             write_adapter(engine, parameters, output, job, sources, dataset.sha256, figures)
             claim.publish_adapter()
+        _push(job, output)
     comm.barrier()
     return _succeeded(output, figures)
 
@@ -162,6 +166,14 @@ def _check_same_data(checkpoint: Checkpoint | None, facts: dict[str, Any]) -> No
             f"dataset.source has changed since {checkpoint.folder.name} was saved; put the old files back, "
             "or delete the job and create it again",
         )
+
+
+def _push(job: JobFile, output: Path) -> None:
+    """Uploads the adapter to the hub too, if the job says so. An attempt that finds it finished makes sure of it."""
+    push_to = job.spec.output.push_to
+    if push_to is not None:
+        with log.phase("push_adapter", to=push_to):
+            log.event("pushed", to=push_to, commit=push(output / ADAPTER, push_to))
 
 
 def _succeeded(output: Path, figures: dict[str, Any]) -> Termination:
