@@ -19,6 +19,7 @@ JOB_DIRECTORY = "/job"
 JOB_FILE = f"{JOB_DIRECTORY}/job.json"
 HOSTFILE = f"{JOB_DIRECTORY}/hostfile"
 VOLUMES_DIRECTORY = "/volumes"
+IMAGES_DIRECTORY = "/images"
 WORK_DIRECTORY = "/work"
 TERMINATION_LOG = "/dev/termination-log"
 

@@ -16,7 +16,7 @@ REFUSALS: dict[str, tuple[dict[str, Any], str]] = {
     "no model": ({"model": None}, "spec.model: Required value"),
     "source without a scheme": (
         {"model": {"source": "models/tiny"}},
-        'spec.model.source: Invalid value: "models/tiny": write pvc://claim/path, hf://organisation/name or s3://bucket/prefix',
+        'spec.model.source: Invalid value: "models/tiny": write pvc://claim/path, hf://organisation/name, s3://bucket',
     ),
     "source that climbs": ({"dataset": {"source": "pvc://data/../x"}}, "source must not contain '..'"),
     "revision of a volume": (
@@ -111,7 +111,8 @@ REFUSALS: dict[str, tuple[dict[str, Any], str]] = {
         {"model": {"source": "s3://models/tiny"}, "objectStorage": {"endpoint": "https://store.example/minio"}},
         "write an address without a path, such as https://minio.example.com:9000",
     ),
-    "a bucket with capitals": ({"model": {"source": "s3://Models/tiny"}}, "or s3://bucket/prefix"),
+    "a bucket with capitals": ({"model": {"source": "s3://Models/tiny"}}, "s3://bucket/prefix"),
+    "an image without a tag": ({"model": {"source": "oci://host:5000/llama"}}, "oci://registry/name:tag/path"),
     "output into the bucket of a dataset": (
         {
             "dataset": {"source": "s3://data/"},

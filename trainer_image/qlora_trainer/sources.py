@@ -33,10 +33,10 @@ class ResolvedSources(ApiModel):
 
 
 def mounted(paths: PodPaths, source: str) -> Path:
-    """The local path of a `pvc://` source."""
+    """The local path of a `pvc://` or `oci://` source."""
     return paths.at(sources.parse(source).mounted_path)
 
 
 def output_folder(paths: PodPaths, destination: str) -> Path:
     """The folder that the ranks write to: on the volume, or of the pod if the results are uploaded."""
-    return mounted(paths, destination) if sources.parse(destination).scheme == "pvc" else paths.work / "output"
+    return mounted(paths, destination) if sources.parse(destination).is_mounted else paths.work / "output"

@@ -60,11 +60,11 @@ def fetch(job: JobFile, paths: PodPaths) -> ResolvedSources:
 def _model(paths: PodPaths, spec: QLoRAJobSpec) -> tuple[Path, str | None]:
     """The local path of the model, and its revision if it was downloaded."""
     model, folder = spec.model, paths.work / "model"
-    scheme = sources.parse(model.source).scheme
-    if scheme == "pvc":
+    location = sources.parse(model.source)
+    if location.is_mounted:
         return mounted(paths, model.source), None
     with log.phase("download_model", source=model.source):
-        if scheme == "s3":
+        if location.scheme == "s3":
             return fetch_from_object_storage(model.source, "model", spec.object_storage, folder)
         return fetch_from_hub(model.source, "model", model.revision, folder)
 
@@ -72,10 +72,10 @@ def _model(paths: PodPaths, spec: QLoRAJobSpec) -> tuple[Path, str | None]:
 def _dataset(paths: PodPaths, spec: QLoRAJobSpec, index: int) -> Path:
     """The local path of a part of the dataset."""
     part, folder = spec.dataset.parts[index], paths.work / "dataset" / str(index)
-    scheme = sources.parse(part.source).scheme
-    if scheme == "pvc":
+    location = sources.parse(part.source)
+    if location.is_mounted:
         return mounted(paths, part.source)
     with log.phase("download_dataset", source=part.source):
-        if scheme == "s3":
+        if location.scheme == "s3":
             return fetch_from_object_storage(part.source, "dataset", spec.object_storage, folder, part.files)[0]
         return fetch_from_hub(part.source, "dataset", None, folder, part.files)[0]
