@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import errno
 import os
+import ssl
+import subprocess
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import obstore
@@ -12,6 +16,7 @@ import pytest
 from object_storage.conftest import Place
 from qlora_api import names
 from qlora_api.reasons import Reason
+from qlora_api.spec import ObjectStorageSpec
 from qlora_trainer.errors import TrainerError
 from qlora_trainer.fetch.object_storage import explain, fetch_from_object_storage
 from qlora_trainer.object_storage import download
@@ -203,6 +208,24 @@ def test_a_store_that_cannot_be_reached_is_told(place: Place, model: str, tmp_pa
     error = failure(place, model, tmp_path)
     assert error.reason == Reason.TRAINER_FAILED
     assert "the pods must reach the store" in error.message
+    assert "Connection refused" in error.message
+
+
+def test_a_store_whose_certificate_nobody_knows_is_told(place: Place, tmp_path: Path) -> None:
+    key, certificate = tmp_path / "key", tmp_path / "certificate"
+    request = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-subj", "/CN=127.0.0.1"]
+    subprocess.run([*request, "-keyout", key, "-out", certificate], check=True, capture_output=True)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate, key)
+    server = ThreadingHTTPServer(("127.0.0.1", 0), BaseHTTPRequestHandler)
+    server.socket = context.wrap_socket(server.socket, server_side=True)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    storage = place.storage.model_copy(update={"endpoint": f"https://127.0.0.1:{server.server_address[1]}"})
+    with pytest.raises(TrainerError, match="signed by nobody that the trainer image knows") as error:
+        fetch_from_object_storage("s3://bucket/x", "model", storage, tmp_path / "model")
+    server.shutdown()
+    server.server_close()
+    assert error.value.reason == Reason.MODEL_INVALID
 
 
 def test_folders_of_a_console_are_no_files(place: Place, tmp_path: Path) -> None:
@@ -223,7 +246,5 @@ def test_folders_of_a_console_are_no_files(place: Place, tmp_path: Path) -> None
     ],
 )
 def test_what_this_server_does_not_say_has_a_reason_too(error: Exception, reason: Reason, words: str) -> None:
-    from qlora_api.spec import ObjectStorageSpec
-
     explained = explain(error, "s3://a-bucket/x", "model", ObjectStorageSpec(credentials_secret="a"))
     assert (explained.reason, words in explained.message) == (reason, True), explained.message

@@ -59,6 +59,14 @@ def test_a_refused_writer_stays_refused_until_it_reads(place: Place) -> None:
     assert old.swap(b"5")
 
 
+def test_an_object_that_somebody_has_deleted_is_not_made_again(place: Place) -> None:
+    writer = register(place)
+    assert writer.swap(b"1")
+    obstore.delete(place.owner, "out/attempt.json")
+    assert not writer.swap(b"2")
+    assert writer.peek() is None
+
+
 @pytest.mark.parametrize("before", [None, b"before"])
 def test_a_write_whose_answer_was_lost_counts_as_written(place: Place, before: bytes | None) -> None:
     writer = register(place)

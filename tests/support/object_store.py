@@ -51,4 +51,4 @@ class ObjectStore:
         )
 
     def stop(self) -> None:
-        self._process.stop()
+        self._process.kill()  # asked politely, it waits for the connections that clients keep

@@ -13,7 +13,7 @@ from qlora_trainer.errors import TrainerError
 from qlora_trainer.fetch.wanted import wanted
 from qlora_trainer.object_storage.bucket import open_bucket
 from qlora_trainer.object_storage.download import CutOffError, download, list_files, revision_of
-from qlora_trainer.object_storage.fault import Fault, brief, fault_of
+from qlora_trainer.object_storage.fault import UNKNOWN_AUTHORITY, Fault, brief, fault_of
 
 
 def fetch_from_object_storage(
@@ -79,6 +79,8 @@ def explain(error: Exception, source: str, kind: str, storage: ObjectStorageSpec
             reason, advice = invalid, "no such bucket; check its name, and objectStorage.endpoint"
         case Fault.REGION:
             reason, advice = invalid, "the bucket is in another region; write it as objectStorage.region"
+        case Fault.CERTIFICATE:
+            reason, advice = invalid, UNKNOWN_AUTHORITY
         case Fault.CHANGED:
             reason, advice = invalid, "an object was replaced during the download; wait until the upload is complete"
         case Fault.THROTTLED:

@@ -11,7 +11,14 @@ from qlora_trainer.errors import TrainerError
 
 _STATUS = re.compile(r"status code: (\d{3})")
 _CODE = re.compile(r"<Code>(\w+)</Code>")
+_CAUSE = re.compile(r"""(?:message: "([^"]+)"|(InvalidCertificate\(\s*\w+))""")
 _BEFORE_DETAILS = "\n\nDebug source"
+
+
+UNKNOWN_AUTHORITY = (
+    "the store's certificate is signed by nobody that the trainer image knows; build an image with that authority "
+    "and write it as node.image"
+)
 
 
 class Fault(Enum):
@@ -21,6 +28,7 @@ class Fault(Enum):
     ABSENT = auto()
     THROTTLED = auto()
     REGION = auto()
+    CERTIFICATE = auto()
     CHANGED = auto()
     FULL = auto()
     OTHER = auto()
@@ -54,16 +62,20 @@ def fault_of(error: Exception) -> Fault:
         return _FAULT_OF_CODE[code[1]]
     if status:
         return _FAULT_OF_STATUS.get(int(status[1]), Fault.OTHER)
+    if "InvalidCertificate" in text:
+        return Fault.CERTIFICATE
     return Fault.REGION if "incorrectly configured region" in text else Fault.OTHER
 
 
 def brief(error: Exception) -> str:
-    """The store's own code and status if it has answered, else the error without the library's details."""
+    """Status and the store's own code if it has answered, else the error with its innermost cause."""
     text = str(error)
     code, status = _CODE.search(text), _STATUS.search(text)
     if code or status:
         return " ".join(match[1] for match in (status, code) if match)
-    return text.partition(_BEFORE_DETAILS)[0].strip() or type(error).__name__
+    causes = ["".join("".join(match).split()) if match[1] else match[0] for match in _CAUSE.findall(text)]
+    summary = text.partition(_BEFORE_DETAILS)[0].strip() or type(error).__name__
+    return ": ".join([summary, *causes[-1:]])
 
 
 def explain_output(error: Exception, destination: str) -> TrainerError:
@@ -77,6 +89,8 @@ def explain_output(error: Exception, destination: str) -> TrainerError:
         case Fault.REGION:
             reason = Reason.OUTPUT_NOT_WRITABLE
             advice = "the bucket is in another region; write it as objectStorage.region"
+        case Fault.CERTIFICATE:
+            reason, advice = Reason.OUTPUT_NOT_WRITABLE, UNKNOWN_AUTHORITY
         case Fault.THROTTLED:
             reason, advice = Reason.RATE_LIMITED, "the store asks to come back later; start fewer jobs at a time"
         case Fault.FULL:

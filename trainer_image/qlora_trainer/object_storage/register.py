@@ -65,6 +65,10 @@ class Register:
                 if there == content:
                     self._etag = etag
                 return there == content
+            except FileNotFoundError:
+                if self._etag is None:
+                    raise  # no bucket
+                return False
             except Exception as error:  # the library does not repeat a conditional write by itself
                 if fault_of(error) is not Fault.OTHER or tries_left == 0:
                     raise
