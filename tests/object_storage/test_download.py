@@ -82,6 +82,22 @@ def test_a_dataset_can_be_one_object_or_some_files_of_a_folder(place: Place, tmp
     ]
 
 
+def test_many_small_files_are_downloaded_each_as_it_is(place: Place, tmp_path: Path) -> None:
+    rows = {f"{number:03}.jsonl": f"{number}\n".encode() * number for number in range(60)}
+    for name, content in rows.items():
+        obstore.put(place.owner, f"data/{name}", content)
+    place.way.trouble = Times("reset", 5)
+    assert contents(fetch(place, f"s3://{place.name}/data", tmp_path, "dataset")) == rows
+
+
+def test_one_small_file_that_fails_fails_the_download(place: Place, tmp_path: Path) -> None:
+    for number in range(30):
+        obstore.put(place.owner, f"data/{number:03}.jsonl", b"{}")
+    place.way.trouble = lambda request: "throttle" if request.path.endswith("017.jsonl") else ""
+    assert failure(place, f"s3://{place.name}/data", tmp_path, "dataset").reason == Reason.RATE_LIMITED
+    assert "017.jsonl" not in contents(tmp_path)
+
+
 def test_the_revision_changes_with_the_objects(place: Place, model: str, tmp_path: Path) -> None:
     def revision() -> str:
         return fetch_from_object_storage(model, "model", place.storage, tmp_path / "model")[1]

@@ -32,7 +32,8 @@ def open_bucket(bucket: str, storage: ObjectStorageSpec | None) -> S3Store:
     from obstore.store import S3Store
 
     storage = storage or ObjectStorageSpec()
-    config: S3Config = {"region": storage.region, "virtual_hosted_style_request": storage.endpoint is None}
+    is_host_name = storage.endpoint is None and "." not in bucket  # a certificate covers one label
+    config: S3Config = {"region": storage.region, "virtual_hosted_style_request": is_host_name}
     if storage.endpoint is not None:
         config["endpoint"] = storage.endpoint
     key = os.environ.get(names.ACCESS_KEY_VARIABLE)

@@ -1,8 +1,8 @@
 """Downloads objects as files: whole or not at all, and from where an interrupted download has left off.
 
-An object is fetched in parts, several at a time, that are appended in order to a hidden file, whose name has a digest
-of the object's ETag in it. The file gets its own name once it has the size that the store has listed. Each part is
-asked for by that ETag, so that no file is ever made of two versions of an object.
+A large object is fetched in parts, several at a time, small ones several at a time. What comes is appended in order
+to a hidden file, whose name has a digest of the object's ETag in it. The file gets its own name once it has the size
+that the store has listed. Each part is asked for by that ETag, so no file is ever made of two versions of an object.
 """
 
 from __future__ import annotations
@@ -95,7 +95,10 @@ def download(bucket: S3Store, files: Sequence[RemoteFile], folder: Path) -> int:
     """
     folder.mkdir(parents=True, exist_ok=True)
     with _turn(folder), ThreadPoolExecutor(AHEAD, thread_name_prefix="download") as pool:
-        return sum(_download_file(bucket, file, folder, pool) for file in files)
+        small = [file for file in files if file.size <= PART_BYTES]
+        large = [file for file in files if file.size > PART_BYTES]
+        received = sum(pool.map(lambda file: _download_file(bucket, file, folder, pool), small))
+        return received + sum(_download_file(bucket, file, folder, pool) for file in large)
 
 
 @contextmanager
@@ -135,7 +138,11 @@ def _is_there(target: Path, mark: Path, file: RemoteFile) -> bool:
 
 
 def _parts(bucket: S3Store, file: RemoteFile, begin: int, pool: ThreadPoolExecutor) -> Iterator[Bytes]:
-    """The parts from a byte on, in order, `AHEAD` of them under way."""
+    """The parts from a byte on, in order, `AHEAD` of them under way; a single part without the pool."""
+    if file.size - begin <= PART_BYTES:
+        if begin < file.size:
+            yield _part(bucket, file, begin, file.size)
+        return
     under_way: deque[Future[Bytes]] = deque()
     for start in range(begin, file.size, PART_BYTES):
         if len(under_way) == AHEAD:
