@@ -95,7 +95,10 @@ def _repository(push_to: str) -> str:
 def _main(folder: str, push_to: str) -> None:
     try:
         commit = _hub().upload_folder(
-            repo_id=_repository(push_to), folder_path=folder, commit_message="Upload the adapter"
+            repo_id=_repository(push_to),
+            folder_path=folder,
+            commit_message="Upload the adapter",
+            ignore_patterns=".*",  # what a download notes beside its files
         )
         answer = {"commit": commit.oid}
     except Exception as error:

@@ -68,9 +68,12 @@ def test_a_token_that_may_not_write_is_told(hub: FakeHub, adapter: Path, action:
 
 
 def test_the_adapter_is_uploaded_with_one_commit(hub: FakeHub, adapter: Path) -> None:
+    files = list(adapter.iterdir())
+    (adapter / ".etags").mkdir()
+    (adapter / ".etags/README.md.etag").write_text("a note of a download")
     assert push(hub, adapter) == COMMIT
-    assert [sorted(files) for files in hub.commits] == [sorted(file.name for file in adapter.iterdir())]
-    for file in adapter.iterdir():
+    assert [sorted(names) for names in hub.commits] == [sorted(file.name for file in files)]
+    for file in files:
         assert (hub.folder / file.name).read_bytes() == file.read_bytes()
 
 
