@@ -5,8 +5,8 @@ SHELL := /bin/bash
 BIN    := .venv/bin
 PYTEST := $(BIN)/pytest
 
-.PHONY: help demo test test-fast test-matrix test-chart test-integration test-faults test-e2e test-survival lint format typecheck generate verify \
-        venv lock binaries kueue images cluster-up cluster-down benchmark-job benchmark-recovery benchmark-operator clean
+.PHONY: help demo test test-fast test-matrix test-chart test-object-storage test-integration test-faults test-e2e test-survival lint format typecheck generate verify \
+        venv lock binaries kueue object-store images cluster-up cluster-down benchmark-job benchmark-recovery benchmark-operator clean
 
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-19s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -14,7 +14,7 @@ help: ## This list
 demo: venv ## Fine-tune a small model on two nodes of a local cluster (or of KUBECONFIG's) and talk to it
 	@$(BIN)/python -m dev.demo.main
 
-test: lint typecheck verify test-unit test-chart test-integration test-faults-part test-e2e ## The whole suite
+test: lint typecheck verify test-unit test-chart test-object-storage test-integration test-faults-part test-e2e ## The whole suite
 
 test-fast: lint ## What to run on every save
 	$(PYTEST) tests/unit tests/golden -m "not slow"
@@ -28,6 +28,9 @@ test-matrix: venv ## Every method with every quantisation, ZeRO stage and checkp
 
 test-chart: venv binaries ## The Helm chart, rendered
 	$(PYTEST) tests/chart
+
+test-object-storage: venv object-store ## Sources and results in a real S3 server
+	$(PYTEST) tests/object_storage
 
 test-integration: venv binaries kueue ## The operator against a real API server
 	$(PYTEST) tests/integration
@@ -74,6 +77,9 @@ binaries: ## Build Kubernetes and what it needs from Go modules
 
 kueue: ## Build Kueue, for the tests with queues
 	@dev/cluster/binaries.sh kueue
+
+object-store: ## Build an S3 server, for the tests with object storage
+	@dev/cluster/binaries.sh object-store
 
 images: ## Build the two images and push them to the local registry
 	@dev/cluster/images.sh

@@ -15,6 +15,7 @@ IMMUTABLE_FIELDS = (
     "model",
     "dataset",
     "output",
+    "objectStorage",
     "quantization",
     "adapter",
     "training",
@@ -24,6 +25,9 @@ IMMUTABLE_FIELDS = (
     "checkpoint",
 )
 """Fields of `spec` that cannot change once the job has started."""
+
+_OPTIONAL_FIELDS = ("objectStorage",)
+"""Fields of these that may be absent, also after defaulting."""
 
 QUEUE_FIELDS = ("queueName", "priorityClass")
 """Fields of `spec` that can change while no pods run."""
@@ -35,7 +39,7 @@ MUTABLE_FIELDS = ("runPolicy", *QUEUE_FIELDS)
 def _immutable_once_started(field: str) -> tuple[str, str]:
     started = "has(oldSelf.status) && has(oldSelf.status.startTime)"
     return (
-        f"!({started}) || self.spec.{field} == oldSelf.spec.{field}",
+        f"!({started}) || {_same_or_absent(field) if field in _OPTIONAL_FIELDS else _same(field)}",
         f"spec.{field} cannot change once the job has started; delete the job and create it again",
     )
 
@@ -56,9 +60,13 @@ def _irremovable_while_queued(field: str) -> tuple[str, str]:
     )
 
 
+def _same(field: str) -> str:
+    return f"self.spec.{field} == oldSelf.spec.{field}"
+
+
 def _same_or_absent(field: str) -> str:
     new, old = f"self.spec.{field}", f"oldSelf.spec.{field}"
-    return f"(has({new}) ? has({old}) && {new} == {old} : !has({old}))"
+    return f"(has({new}) ? has({old}) && {_same(field)} : !has({old}))"
 
 
 class QLoRAJobSchema(ApiModel):

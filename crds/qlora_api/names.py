@@ -19,8 +19,17 @@ JOB_DIRECTORY = "/job"
 JOB_FILE = f"{JOB_DIRECTORY}/job.json"
 HOSTFILE = f"{JOB_DIRECTORY}/hostfile"
 VOLUMES_DIRECTORY = "/volumes"
+IMAGES_DIRECTORY = "/images"
 WORK_DIRECTORY = "/work"
 TERMINATION_LOG = "/dev/termination-log"
+
+ACCESS_KEY_VARIABLE = "AWS_ACCESS_KEY_ID"
+SECRET_KEY_VARIABLE = "AWS_SECRET_ACCESS_KEY"  # noqa: S105 - the name of the variable
+SESSION_TOKEN_VARIABLE = "AWS_SESSION_TOKEN"  # noqa: S105
+"""Keys of the Secret of an object store, and variables of the containers that use it: the names are AWS's own."""
+
+PUSH_TOKEN_VARIABLE = "HF_PUSH_TOKEN"  # noqa: S105
+"""Token that may write to the hub; that of the model, which may read, has the name that the hub's library looks for."""
 
 STATUS_PORT = 8471
 MASTER_PORT = 29500

@@ -66,12 +66,12 @@ class Policy:
 
 POLICIES: dict[Reason, Policy] = {
     Reason.MODEL_INVALID: Policy(Retry.NEVER, True, "correct model.source"),
-    Reason.MODEL_ACCESS_DENIED: Policy(Retry.NEVER, True, "correct model.tokenSecret, or ask for access"),
+    Reason.MODEL_ACCESS_DENIED: Policy(Retry.NEVER, True, "correct the Secret of the hub or store, or ask for access"),
     Reason.DATASET_INVALID: Policy(Retry.NEVER, True, "correct the dataset"),
     Reason.RATE_LIMITED: Policy(Retry.LATER, True, "wait, or copy the source to a volume"),
     Reason.USER_ERROR: Policy(Retry.NEVER, True, "correct the field that the message names"),
     Reason.DISK_FULL: Policy(Retry.NEVER, True, "free space on the output's volume, or enlarge it"),
-    Reason.OUTPUT_NOT_WRITABLE: Policy(Retry.NEVER, True, "make output.destination writable for user 10001"),
+    Reason.OUTPUT_NOT_WRITABLE: Policy(Retry.NEVER, True, "make output.destination writable, a volume for user 10001"),
     Reason.GPU_OUT_OF_MEMORY: Policy(Retry.NEVER, True, "reduce training.microBatchSize or sequenceLength"),
     Reason.HOST_OUT_OF_MEMORY: Policy(Retry.SOON, True, "raise node.resources.memory", in_place=True),
     Reason.COLLECTIVE_TIMEOUT: Policy(Retry.SOON, True, "look at the network between the nodes", in_place=True),

@@ -1,6 +1,7 @@
 #!/bin/bash
 # Builds a real Kubernetes, and what a node and the image builder need, from Go modules into .cluster/bin.
 # About 10 minutes on two free cores the first time, 2 minutes with a warm Go build cache; what is built is left.
+# binaries.sh object-store: builds an S3 server, which only the tests with object storage need.
 # binaries.sh kueue: builds Kueue, which only the tests with queues need; 10 minutes of processor time, once.
 . "$(dirname "$0")/lib.sh"
 export CGO_ENABLED=0
@@ -13,7 +14,10 @@ main() {
   case ${1:-cluster} in
     cluster) build_cluster ;;
     kueue) program kueue "$KUEUE_VERSION" "kueue kueue-chart" build_kueue ;;
-    *) die "what to build is cluster or kueue, not '$1'" ;;
+    object-store)
+      program versitygw "$VERSITYGW_VERSION" versitygw build_module github.com/versity/versitygw/cmd/versitygw
+      ;;
+    *) die "what to build is cluster, kueue or object-store, not '$1'" ;;
   esac
 }
 

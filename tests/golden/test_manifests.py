@@ -12,6 +12,7 @@ import yaml
 
 from qlora_api.job import MUTABLE_FIELDS
 from qlora_api.job_file import JobFile
+from qlora_api.sources import parse
 from qlora_api.spec import QLoRAJobSpec
 from qlora_operator.builders import AttemptSpec, PodDefaults, children
 
@@ -60,6 +61,7 @@ def test_pods_fit_the_restricted_pod_security_standard(case: Path) -> None:
         "configMap",
         "emptyDir",
         "persistentVolumeClaim",
+        "image",
     }
     for container in [*pod["initContainers"], *pod["containers"]]:
         assert container["securityContext"]["allowPrivilegeEscalation"] is False
@@ -81,6 +83,19 @@ def test_only_the_container_that_downloads_sees_the_token() -> None:
     assert "HF_TOKEN" not in json.dumps(pod["containers"])
 
 
+def test_only_the_container_that_downloads_sees_the_credentials_of_the_store() -> None:
+    pod = children(attempt(Path(__file__).parent / "object-storage"))[-1]["spec"]["template"]["spec"]
+    assert "AWS_SECRET_ACCESS_KEY" in json.dumps(pod["initContainers"])
+    assert "AWS_" not in json.dumps(pod["containers"])
+
+
+def test_the_container_that_uploads_sees_the_credentials_too() -> None:
+    pod = children(attempt(Path(__file__).parent / "output-to-object-storage"))[-1]["spec"]["template"]["spec"]
+    assert "AWS_SECRET_ACCESS_KEY" in json.dumps(pod["containers"])
+    assert "HF_PUSH_TOKEN" in json.dumps(pod["containers"])
+    assert not any("persistentVolumeClaim" in volume for volume in pod["volumes"])
+
+
 def test_pull_secrets_of_the_operators_settings_reach_the_pods() -> None:
     spec = attempt(Path(__file__).parent / "two-cpu-nodes")
     assert "imagePullSecrets" not in children(spec)[-1]["spec"]["template"]["spec"]
@@ -93,6 +108,19 @@ def test_a_volume_that_is_only_read_is_mounted_read_only() -> None:
     pod = children(attempt(Path(__file__).parent / "two-cpu-nodes"))[-1]["spec"]["template"]["spec"]
     mounts = {mount["mountPath"]: mount.get("readOnly", False) for mount in pod["containers"][0]["volumeMounts"]}
     assert (mounts["/volumes/models"], mounts["/volumes/data"], mounts["/volumes/results"]) == (True, True, False)
+
+
+def test_an_image_is_mounted_once_and_where_the_trainer_looks_for_it() -> None:
+    spec = attempt(Path(__file__).parent / "model-of-an-image")
+    pod = children(spec)[-1]["spec"]["template"]["spec"]
+    assert len([volume for volume in pod["volumes"] if "image" in volume]) == 2
+    for container in (pod["initContainers"][0], pod["containers"][0]):
+        mounts = [
+            mount["mountPath"] for mount in container["volumeMounts"] if mount["mountPath"].startswith("/images/")
+        ]
+        assert not any(":" in mount for mount in mounts), "Kubernetes refuses a colon"
+        for source in (spec.spec.model.source, *(part.source for part in spec.spec.dataset.parts)):
+            assert any(parse(source).mounted_path.is_relative_to(mount) for mount in mounts)
 
 
 def test_the_volumes_of_all_datasets_are_mounted() -> None:

@@ -16,7 +16,7 @@ REFUSALS: dict[str, tuple[dict[str, Any], str]] = {
     "no model": ({"model": None}, "spec.model: Required value"),
     "source without a scheme": (
         {"model": {"source": "models/tiny"}},
-        'spec.model.source: Invalid value: "models/tiny": write pvc://claim/path or hf://organisation/name',
+        'spec.model.source: Invalid value: "models/tiny": write pvc://claim/path, hf://organisation/name, s3://bucket',
     ),
     "source that climbs": ({"dataset": {"source": "pvc://data/../x"}}, "source must not contain '..'"),
     "revision of a volume": (
@@ -103,7 +103,41 @@ REFUSALS: dict[str, tuple[dict[str, Any], str]] = {
         },
         "output.destination lies inside a source of dataset.mix",
     ),
-    "output to a hub": ({"output": {"destination": "hf://a/b"}}, "write pvc://claim/path"),
+    "a store of nothing": (
+        {"objectStorage": {"region": "eu-central-1"}},
+        "objectStorage is for s3:// locations; remove it, or write s3://bucket/prefix as a source or destination",
+    ),
+    "a store with a path": (
+        {"model": {"source": "s3://models/tiny"}, "objectStorage": {"endpoint": "https://store.example/minio"}},
+        "write an address without a path, such as https://minio.example.com:9000",
+    ),
+    "a bucket with capitals": ({"model": {"source": "s3://Models/tiny"}}, "s3://bucket/prefix"),
+    "an image without a tag": ({"model": {"source": "oci://host:5000/llama"}}, "oci://registry/name:tag/path"),
+    "output into the bucket of a dataset": (
+        {
+            "dataset": {"source": "s3://data/"},
+            "output": {"destination": "s3://data/out"},
+            "objectStorage": {"credentialsSecret": "store"},
+        },
+        "output.destination lies inside dataset.source",
+    ),
+    "output to a store that nobody may write to": (
+        {"output": {"destination": "s3://results/out"}},
+        "s3:// can only be written with credentials; write objectStorage.credentialsSecret",
+    ),
+    "output to a whole bucket": (
+        {"output": {"destination": "s3://results"}, "objectStorage": {"credentialsSecret": "store"}},
+        "write pvc://claim/path or s3://bucket/prefix",
+    ),
+    "a push without a token": (
+        {"output": {"destination": "pvc://results/out", "pushTo": "hf://org/name"}},
+        "pushTo and tokenSecret belong together; write both, or neither",
+    ),
+    "a push to no organisation": (
+        {"output": {"destination": "pvc://results/out", "pushTo": "hf://name", "tokenSecret": "hub"}},
+        "write hf://organisation/name",
+    ),
+    "output to a hub": ({"output": {"destination": "hf://a/b"}}, "write pvc://claim/path or s3://bucket/prefix"),
     "memory with a blank": (
         {"node": {"accelerator": "cpu", "resources": {"memory": "3 GB"}}},
         "write a quantity of memory such as 64Gi or 512Mi",
@@ -228,6 +262,17 @@ ACCEPTED: dict[str, dict[str, Any]] = {
 def test_apply_accepts(driver: JobDriver, case: str) -> None:
     dataset = {field: value for field, value in ACCEPTED[case].items() if value is not None}
     driver.apply(job_body(dataset=dataset))
+
+
+def test_apply_accepts_object_storage(driver: JobDriver) -> None:
+    driver.apply(
+        job_body(
+            model={"source": "s3://models/tiny/"},
+            dataset={"mix": [{"source": "s3://data"}, {"source": "s3://results/a.jsonl"}]},
+            output={"destination": "s3://results/out"},
+            objectStorage={"endpoint": "http://minio.storage:9000", "credentialsSecret": "store"},
+        )
+    )
 
 
 @pytest.mark.parametrize("name", ["a" * 46, "1st", "with.dot"])

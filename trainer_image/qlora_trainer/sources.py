@@ -16,7 +16,7 @@ class ResolvedSources(ApiModel):
     model: str
     """Folder with config.json, a tokenizer and safetensors."""
     model_revision: str | None = None
-    """Commit of a model from the hub."""
+    """Commit of a model from the hub, or digest of what object storage has listed."""
     dataset: list[list[str]]
     """The files of each part of the dataset, in the order in which they are read."""
     output: str
@@ -33,5 +33,10 @@ class ResolvedSources(ApiModel):
 
 
 def mounted(paths: PodPaths, source: str) -> Path:
-    """The local path of a `pvc://` source."""
+    """The local path of a `pvc://` or `oci://` source."""
     return paths.at(sources.parse(source).mounted_path)
+
+
+def output_folder(paths: PodPaths, destination: str) -> Path:
+    """The folder that the ranks write to: on the volume, or of the pod if the results are uploaded."""
+    return mounted(paths, destination) if sources.parse(destination).is_mounted else paths.work / "output"

@@ -9,6 +9,7 @@ from qlora_api.spec.deepspeed import DeepSpeedSpec
 from qlora_api.spec.job import QLoRAJobSpec
 from qlora_api.spec.model import ModelSpec
 from qlora_api.spec.node import NodeSpec, ResourcesSpec, TolerationSpec
+from qlora_api.spec.object_storage import ObjectStorageSpec
 from qlora_api.spec.output import OutputSpec
 from qlora_api.spec.quantization import QuantizationSpec
 from qlora_api.spec.run_policy import RunPolicySpec
@@ -25,6 +26,7 @@ __all__ = [
     "Loss",
     "ModelSpec",
     "NodeSpec",
+    "ObjectStorageSpec",
     "OutputSpec",
     "QLoRAJobSpec",
     "QuantizationSpec",

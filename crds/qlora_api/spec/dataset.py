@@ -120,8 +120,8 @@ class DatasetSpec(SourceSpec):
     )
 
     source: SourceText | None = None
-    """A file or a folder of them, JSONL, JSON, Parquet, Arrow, CSV or plain text: pvc://claim/path or
-    hf://organisation/name."""
+    """A file or a folder of them, JSONL, JSON, Parquet, Arrow, CSV or plain text: pvc://claim/path,
+    hf://organisation/name, s3://bucket/prefix or oci://registry/name:tag/path."""
     mix: Annotated[list[DatasetPart], Field(min_length=1, max_length=16)] | None = None
     """Several datasets instead of one."""
     format: RowFormat = "messages"

@@ -13,6 +13,7 @@ from qlora_api.spec.dataset import DatasetSpec
 from qlora_api.spec.deepspeed import DeepSpeedSpec
 from qlora_api.spec.model import ModelSpec
 from qlora_api.spec.node import NodeSpec
+from qlora_api.spec.object_storage import ObjectStorageSpec
 from qlora_api.spec.output import OutputSpec
 from qlora_api.spec.quantization import QuantizationSpec
 from qlora_api.spec.run_policy import RunPolicySpec
@@ -40,6 +41,23 @@ SMALL_OPTIMIZER_OR_OFFLOAD = (
     "self.training.optimizer == 'adamw' || self.deepspeed.offloadOptimizer == 'none'",
     "training.optimizer: paged and 8-bit optimizers step on the GPU; write offloadOptimizer: none",
 )
+OBJECT_STORAGE_IS_FOR_S3 = (
+    "!has(self.objectStorage) || self.output.destination.startsWith('s3://') || "
+    "self.model.source.startsWith('s3://') || "
+    "(has(self.dataset.source) && self.dataset.source.startsWith('s3://')) || "
+    "(has(self.dataset.mix) && self.dataset.mix.exists(part, part.source.startsWith('s3://')))",
+    "objectStorage is for s3:// locations; remove it, or write s3://bucket/prefix as a source or destination",
+)
+S3_OUTPUT_NEEDS_CREDENTIALS = (
+    "!self.output.destination.startsWith('s3://') || "
+    "(has(self.objectStorage) && has(self.objectStorage.credentialsSecret))",
+    "output.destination: s3:// can only be written with credentials; write objectStorage.credentialsSecret",
+)
+
+
+def _outside(source: str) -> str:
+    """That the output lies neither at a source nor below it; that of a bucket may end with a slash."""
+    return f"!(self.output.destination + '/').startsWith({source} + ({source}.endsWith('/') ? '' : '/'))"
 
 
 class QLoRAJobSpec(ApiModel):
@@ -63,20 +81,19 @@ class QLoRAJobSpec(ApiModel):
             SMALL_OPTIMIZER_NEEDS_A_GPU,
             SMALL_OPTIMIZER_OR_OFFLOAD,
             (
-                "self.output.destination != self.model.source && "
-                "!self.output.destination.startsWith(self.model.source + '/')",
+                _outside("self.model.source"),
                 "output.destination lies inside model.source; write another folder",
             ),
             (
-                "!has(self.dataset.source) || (self.output.destination != self.dataset.source && "
-                "!self.output.destination.startsWith(self.dataset.source + '/'))",
+                f"!has(self.dataset.source) || {_outside('self.dataset.source')}",
                 "output.destination lies inside dataset.source; write another folder",
             ),
             (
-                "!has(self.dataset.mix) || self.dataset.mix.all(part, self.output.destination != part.source && "
-                "!self.output.destination.startsWith(part.source + '/'))",
+                f"!has(self.dataset.mix) || self.dataset.mix.all(part, {_outside('part.source')})",
                 "output.destination lies inside a source of dataset.mix; write another folder",
             ),
+            OBJECT_STORAGE_IS_FOR_S3,
+            S3_OUTPUT_NEEDS_CREDENTIALS,
             (
                 "!has(self.priorityClass) || has(self.queueName)",
                 "priorityClass orders the jobs of a queue; write queueName as well, or remove priorityClass",
@@ -90,6 +107,8 @@ class QLoRAJobSpec(ApiModel):
     """The text to train on."""
     output: OutputSpec
     """Where the results go."""
+    object_storage: ObjectStorageSpec | None = None
+    """The store behind s3:// locations. Default: AWS S3 in us-east-1, with requests that are not signed."""
     quantization: QuantizationSpec = QuantizationSpec()
     """How the base model is held in memory."""
     adapter: AdapterSpec = AdapterSpec()

@@ -26,7 +26,8 @@ class ModelSpec(ApiModel):
     )
 
     source: SourceText
-    """Folder with config.json, a tokenizer and safetensors: pvc://claim/path or hf://organisation/name."""
+    """Folder with config.json, a tokenizer and safetensors: pvc://claim/path, hf://organisation/name,
+    s3://bucket/prefix, or a folder of an image, oci://registry/name:tag/path, which needs Kubernetes 1.35."""
     revision: Revision | None = None
     """Commit of an hf:// source, 40 hexadecimal digits. Without it each pod takes the newest when it starts."""
     token_secret: ObjectName | None = None

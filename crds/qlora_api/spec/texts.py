@@ -8,12 +8,23 @@ from pydantic import Field
 
 from qlora_api.base import matching
 from qlora_api.durations import DURATION_PATTERN, LASTING_PATTERN
-from qlora_api.sources import HF_PATTERN, PVC_PATTERN
+from qlora_api.sources import (
+    HF_PATTERN,
+    HF_REPOSITORY_PATTERN,
+    OCI_PATTERN,
+    PVC_PATTERN,
+    S3_PATTERN,
+    S3_PREFIX_PATTERN,
+    SOURCE_FORMS,
+)
 
 SourceText = Annotated[
-    str, matching(f"^({PVC_PATTERN}|{HF_PATTERN})$", "write pvc://claim/path or hf://organisation/name", 512)
+    str, matching(f"^({PVC_PATTERN}|{HF_PATTERN}|{S3_PATTERN}|{OCI_PATTERN})$", f"write {SOURCE_FORMS}", 512)
 ]
-PvcText = Annotated[str, matching(f"^{PVC_PATTERN}$", "write pvc://claim/path", 512)]
+RepositoryText = Annotated[str, matching(f"^{HF_REPOSITORY_PATTERN}$", "write hf://organisation/name", 256)]
+DestinationText = Annotated[
+    str, matching(f"^({PVC_PATTERN}|{S3_PREFIX_PATTERN})$", "write pvc://claim/path or s3://bucket/prefix", 512)
+]
 ObjectName = Annotated[
     str,
     matching(

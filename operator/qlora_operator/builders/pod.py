@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from qlora_api import names
+from qlora_api import names, sources
 from qlora_operator.builders.attempt import AttemptSpec
 from qlora_operator.builders.metadata import Manifest
 from qlora_operator.builders.volumes import build_volume_mounts, build_volumes
@@ -55,14 +55,43 @@ def _fetch_container(attempt: AttemptSpec) -> Manifest:
     container = _container(attempt, names.INIT_CONTAINER, "fetch")
     secret = attempt.spec.model.token_secret
     if secret:
-        reference = {"secretKeyRef": {"name": secret, "key": "token"}}
-        container["env"].append({"name": "HF_TOKEN", "valueFrom": reference})
+        container["env"].append(_token_variable("HF_TOKEN", secret))
+    container["env"] += [*_object_storage_variables(attempt), *_push_variables(attempt)]
     container["resources"] = _resources(attempt, accelerator=False)
     return container
 
 
+def _token_variable(name: str, secret: str) -> Manifest:
+    return {"name": name, "valueFrom": {"secretKeyRef": {"name": secret, "key": "token"}}}
+
+
+def _push_variables(attempt: AttemptSpec) -> list[Manifest]:
+    secret = attempt.spec.output.token_secret
+    return [] if secret is None else [_token_variable(names.PUSH_TOKEN_VARIABLE, secret)]
+
+
+def _object_storage_variables(attempt: AttemptSpec) -> list[Manifest]:
+    storage = attempt.spec.object_storage
+    if storage is None or storage.credentials_secret is None:
+        return []
+    return [
+        {
+            "name": name,
+            "valueFrom": {"secretKeyRef": {"name": storage.credentials_secret, "key": name, "optional": optional}},
+        }
+        for name, optional in (
+            (names.ACCESS_KEY_VARIABLE, False),
+            (names.SECRET_KEY_VARIABLE, False),
+            (names.SESSION_TOKEN_VARIABLE, True),
+        )
+    ]
+
+
 def _trainer_container(attempt: AttemptSpec) -> Manifest:
     container = _container(attempt, names.TRAINER_CONTAINER, "run")
+    if sources.parse(attempt.spec.output.destination).scheme == "s3":
+        container["env"] += _object_storage_variables(attempt)
+    container["env"] += _push_variables(attempt)
     container["resources"] = _resources(attempt, accelerator=True)
     container["ports"] = [{"name": "status", "containerPort": names.STATUS_PORT}]
     return container

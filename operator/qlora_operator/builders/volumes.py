@@ -1,4 +1,4 @@
-"""Volumes of a trainer pod: the job's files, scratch space, shared memory and the claims that sources name."""
+"""Volumes of a trainer pod: the job's files, scratch space, shared memory, claims and images that sources name."""
 
 from __future__ import annotations
 
@@ -17,6 +17,10 @@ def build_volumes(attempt: AttemptSpec) -> list[Manifest]:
         *(
             {"name": f"claim-{index}", "persistentVolumeClaim": {"claimName": claim}}
             for index, claim in enumerate(_claims(attempt))
+        ),
+        *(
+            {"name": f"image-{index}", "image": {"reference": location.image}}
+            for index, location in enumerate(_images(attempt))
         ),
     ]
 
@@ -37,12 +41,24 @@ def build_volume_mounts(attempt: AttemptSpec) -> list[Manifest]:
             }
             for index, claim in enumerate(_claims(attempt))
         ),
+        *(
+            {"name": f"image-{index}", "mountPath": str(location.mount_path), "readOnly": True}
+            for index, location in enumerate(_images(attempt))
+        ),
     ]
 
 
 def _claims(attempt: AttemptSpec) -> list[str]:
     """Each claim once, in the order of model, datasets, output."""
+    return list(dict.fromkeys(location.claim for location in _locations(attempt) if location.claim))
+
+
+def _images(attempt: AttemptSpec) -> list[sources.Location]:
+    """A location in each image, in the order of model and datasets."""
+    return list({location.image: location for location in _locations(attempt) if location.image}.values())
+
+
+def _locations(attempt: AttemptSpec) -> list[sources.Location]:
     spec = attempt.spec
     texts = (spec.model.source, *(part.source for part in spec.dataset.parts), spec.output.destination)
-    claims = [sources.parse(text).claim for text in texts]
-    return list(dict.fromkeys(claim for claim in claims if claim))
+    return [sources.parse(text) for text in texts]

@@ -59,6 +59,14 @@ def test_good_sources_are_resolved_for_the_ranks(files: Gang) -> None:
     assert not (pod.root / "dev/termination-log").exists()
 
 
+def test_a_source_in_an_image_lies_where_the_pod_mounts_it(files: Gang, model: Path) -> None:
+    pod = one(files, model={"source": "oci://registry.example:5000/models/tiny:1.0/llama"})
+    mounted = pod.root / "images/registry.example+5000/models/tiny+1.0"
+    mounted.mkdir(parents=True)
+    (mounted / "llama").symlink_to(model)
+    assert fetch(pod.job, PodPaths(pod.root)).model == str(mounted / "llama")
+
+
 def test_a_failure_is_a_termination_message(files: Gang) -> None:
     pod = one(files, model={"source": "pvc://models/absent"})
     assert run_fetch(PodPaths(pod.root)) == 1

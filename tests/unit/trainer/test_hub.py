@@ -15,7 +15,8 @@ from huggingface_hub.errors import GatedRepoError, HfHubHTTPError, RepositoryNot
 from huggingface_hub.utils import filter_repo_objects
 
 from qlora_api.reasons import Reason
-from qlora_trainer.fetch.hub import explain, wanted
+from qlora_trainer.fetch.hub import explain
+from qlora_trainer.fetch.wanted import wanted
 from unit.trainer.fake_hub import COMMIT, FakeHub
 
 

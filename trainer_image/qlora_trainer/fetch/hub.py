@@ -8,13 +8,9 @@ from pathlib import Path
 
 from qlora_api.reasons import Reason
 from qlora_trainer.errors import TrainerError
-from qlora_trainer.rows.files import ENDINGS
+from qlora_trainer.fetch.wanted import wanted
 
 TOKEN_VARIABLE = "HF_TOKEN"  # noqa: S105 - the name of the variable
-_PATTERNS = {
-    "model": ["*.json", "*.safetensors", "*.model", "*.txt", "*.jinja"],
-    "dataset": [f"*{ending}" for ending in ENDINGS],
-}
 
 
 def fetch_from_hub(
@@ -53,11 +49,6 @@ def fetch_from_hub(
     except Exception as error:
         raise explain(error, source, kind, revision) from error
     return folder, commit
-
-
-def wanted(kind: str, files: str | None) -> list[str]:
-    """Patterns of what is downloaded: `files` at any depth, as it is looked up in a folder; or all of the kind."""
-    return _PATTERNS[kind] if files is None else [files, f"*/{files}"]
 
 
 def explain(error: Exception, source: str, kind: str, revision: str | None) -> TrainerError:

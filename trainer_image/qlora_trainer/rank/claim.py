@@ -12,10 +12,14 @@ The folder of another job is not resumed. What that job left is moved to `previo
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from qlora_api.reasons import Reason
 from qlora_trainer.errors import TrainerError
 from qlora_trainer.files import read_json, write_json
+
+if TYPE_CHECKING:
+    from qlora_trainer.rank.checkpoint import Checkpoint
 
 _FILE = "attempt.json"
 OWNED = ("adapter", "checkpoints", "log.jsonl", _FILE)
@@ -65,6 +69,15 @@ class Claim:
             raise TrainerError(
                 Reason.STOPPED, f"new pods of attempt {self.attempt} have taken over; these write no more"
             )
+
+    def bring(self, checkpoint: Checkpoint) -> None:
+        """Sees to it that this pod has a checkpoint that rank 0 has found. On a volume it has."""
+
+    def publish_checkpoint(self, folder: Path) -> None:
+        """Lets a checkpoint outlive the pod. On a volume it does."""
+
+    def publish_adapter(self) -> None:
+        """Lets adapter and log outlive the pod. On a volume they do."""
 
     def _refuse_newer(self, owner: dict[str, object]) -> None:
         newest = owner.get("attempt")

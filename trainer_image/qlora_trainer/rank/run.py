@@ -19,17 +19,19 @@ from qlora_trainer import log, termination
 from qlora_trainer.errors import TrainerError
 from qlora_trainer.job import load_job
 from qlora_trainer.paths import PodPaths
+from qlora_trainer.push import push
 from qlora_trainer.rank.adalora import RankAllocation
 from qlora_trainer.rank.batches import total_steps
 from qlora_trainer.rank.checkpoint import Checkpoint, newest_checkpoint, remove_unfinished
 from qlora_trainer.rank.claim import Claim
+from qlora_trainer.rank.claims import make_claim
 from qlora_trainer.rank.data import Dataset, load_dataset, wait_for_dataset
 from qlora_trainer.rank.engine import make_engine
 from qlora_trainer.rank.isolation import check_isolation
 from qlora_trainer.rank.loop import train
 from qlora_trainer.rank.make_data import make_dataset
 from qlora_trainer.rank.model import load_model
-from qlora_trainer.rank.output import finished_facts, is_finished, write_adapter
+from qlora_trainer.rank.output import ADAPTER, finished_facts, is_finished, write_adapter
 from qlora_trainer.rank.progress import ProgressWriter
 from qlora_trainer.rank.saver import Saver
 from qlora_trainer.rank.state import gather_parameters, restore_state
@@ -56,12 +58,13 @@ def run(paths: PodPaths, rank: int, stop: StopSignal) -> Termination:
     with log.phase("rendezvous", rank=rank):
         deepspeed.init_distributed(dist_backend="nccl" if device.type == "cuda" else "gloo", verbose=False)
 
-    claim = Claim(output, job.uid, job.attempt)
-    finished, checkpoint = _agree_where_to_begin(claim, rank)
-    if finished:
+    claim = make_claim(job, output)
+    finished, checkpoint = _agree_where_to_begin(claim, rank, is_first=local_rank == 0)
+    if finished is not None:
         log.event("already_finished", adapter=str(output / "adapter"))
-        facts = finished_facts(output)
-        return _succeeded(output, {**facts, "fromStep": facts["step"]})
+        if rank == 0:
+            _push(job, output)
+        return _succeeded(output, {**finished, "fromStep": finished["step"]})
 
     with log.phase("load_model", rank=rank):
         model = load_model(sources.model, job.spec, device)
@@ -107,6 +110,8 @@ def run(paths: PodPaths, rank: int, stop: StopSignal) -> Termination:
         claim.check()
         with log.phase("write_adapter"):
             write_adapter(engine, parameters, output, job, sources, dataset.sha256, figures)
+            claim.publish_adapter()
+        _push(job, output)
     comm.barrier()
     return _succeeded(output, figures)
 
@@ -126,16 +131,29 @@ def _dataset(paths: PodPaths, job: JobFile, sources: ResolvedSources, is_first: 
     return load_dataset(paths.tokens)
 
 
-def _agree_where_to_begin(claim: Claim, rank: int) -> tuple[bool, Checkpoint | None]:
-    """Whether the job is finished, and else its newest checkpoint. Rank 0 looks, so that all see the same."""
-    found: list[Any] = [False, None]
+def _agree_where_to_begin(claim: Claim, rank: int, is_first: bool) -> tuple[dict[str, Any] | None, Checkpoint | None]:
+    """Facts of the training if the job is finished, and else its newest checkpoint. Rank 0 looks, so all see the same.
+
+    Args:
+        claim: the output.
+        rank: this rank.
+        is_first: whether it is the first of its pod.
+    """
+    found: list[Any] = [None, None]
     if rank == 0:
         claim.take()
         checkpoints = claim.output / "checkpoints"
         remove_unfinished(checkpoints)
-        found = [is_finished(claim.output, claim.uid), newest_checkpoint(checkpoints, claim.uid)]
+        facts = finished_facts(claim.output) if is_finished(claim.output, claim.uid) else None
+        found = [facts, newest_checkpoint(checkpoints, claim.uid)]
     torch.distributed.broadcast_object_list(found, src=0)
-    return found[0], found[1]
+    finished, checkpoint = found
+    if finished is not None or checkpoint is None:
+        return finished, None
+    if is_first:
+        claim.bring(checkpoint)
+    comm.barrier()
+    return None, checkpoint._replace(folder=claim.output / "checkpoints" / checkpoint.folder.name)
 
 
 def _check_same_data(checkpoint: Checkpoint | None, facts: dict[str, Any]) -> None:
@@ -148,6 +166,14 @@ def _check_same_data(checkpoint: Checkpoint | None, facts: dict[str, Any]) -> No
             f"dataset.source has changed since {checkpoint.folder.name} was saved; put the old files back, "
             "or delete the job and create it again",
         )
+
+
+def _push(job: JobFile, output: Path) -> None:
+    """Uploads the adapter to the hub too, if the job says so. An attempt that finds it finished makes sure of it."""
+    push_to = job.spec.output.push_to
+    if push_to is not None:
+        with log.phase("push_adapter", to=push_to):
+            log.event("pushed", to=push_to, commit=push(output / ADAPTER, push_to))
 
 
 def _succeeded(output: Path, figures: dict[str, Any]) -> Termination:

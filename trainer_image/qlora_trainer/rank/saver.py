@@ -95,7 +95,8 @@ class Saver:
         begin = time.monotonic()
         self._claim.check()
         facts = {**self._facts, "loss": loss}
-        write_checkpoint(self._claim.output / "checkpoints", step, state, facts, self._keep)
+        folder = write_checkpoint(self._claim.output / "checkpoints", step, state, facts, self._keep)
+        self._claim.publish_checkpoint(folder)
         self._progress.checkpoint(step)
         log.event(
             "checkpoint", step=step, stall_seconds=round(stall, 3), write_seconds=round(time.monotonic() - begin, 3)
