@@ -22,8 +22,12 @@ IMMUTABLE_FIELDS = (
     "nodes",
     "node",
     "checkpoint",
+    "evaluation",
 )
 """Fields of `spec` that cannot change once the job has started."""
+
+OPTIONAL_FIELDS = ("evaluation",)
+"""Those of them that may be absent."""
 
 QUEUE_FIELDS = ("queueName", "priorityClass")
 """Fields of `spec` that can change while no pods run."""
@@ -34,8 +38,10 @@ MUTABLE_FIELDS = ("runPolicy", *QUEUE_FIELDS)
 
 def _immutable_once_started(field: str) -> tuple[str, str]:
     started = "has(oldSelf.status) && has(oldSelf.status.startTime)"
+    always_there = field not in OPTIONAL_FIELDS
+    same = f"self.spec.{field} == oldSelf.spec.{field}" if always_there else _same_or_absent(field)
     return (
-        f"!({started}) || self.spec.{field} == oldSelf.spec.{field}",
+        f"!({started}) || {same}",
         f"spec.{field} cannot change once the job has started; delete the job and create it again",
     )
 
@@ -91,6 +97,7 @@ PRINTER_COLUMNS: list[dict[str, Any]] = [
     {"name": "ETA", "type": "string", "jsonPath": ".status.progress.eta"},
     {"name": "Restarts", "type": "integer", "jsonPath": ".status.restarts"},
     {"name": "Nodes", "type": "integer", "jsonPath": ".spec.nodes"},
+    {"name": "Evaluation", "type": "number", "priority": 1, "jsonPath": ".status.progress.evaluation.loss"},
     {"name": "Queue", "type": "string", "priority": 1, "jsonPath": ".spec.queueName"},
     {"name": "Reason", "type": "string", "priority": 1, "jsonPath": ".status.conditions[-1:].reason"},
     {"name": "Age", "type": "date", "jsonPath": ".metadata.creationTimestamp"},

@@ -95,10 +95,11 @@ def test_a_volume_that_is_only_read_is_mounted_read_only() -> None:
     assert (mounts["/volumes/models"], mounts["/volumes/data"], mounts["/volumes/results"]) == (True, True, False)
 
 
-def test_the_volumes_of_all_datasets_are_mounted() -> None:
+def test_the_volumes_of_all_datasets_and_of_the_held_out_rows_are_mounted() -> None:
     pod = children(attempt(Path(__file__).parent / "mixed-datasets"))[-1]["spec"]["template"]["spec"]
     mounts = {mount["mountPath"] for mount in pod["initContainers"][0]["volumeMounts"]}
-    assert {"/volumes/models", "/volumes/data", "/volumes/books", "/volumes/results"} <= mounts
+    expected = {"/volumes/models", "/volumes/data", "/volumes/books", "/volumes/held-out", "/volumes/results"}
+    assert expected <= mounts
 
 
 def test_pods_find_each_other_before_any_of_them_is_ready() -> None:

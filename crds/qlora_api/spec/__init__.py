@@ -6,6 +6,7 @@ Each docstring is what `kubectl explain` prints; each bound is what `kubectl app
 from qlora_api.spec.adapter import ADAPTER_PARAMETERS, AdapterSpec
 from qlora_api.spec.dataset import ColumnsSpec, DatasetPart, DatasetSpec, Loss, RowFormat, SourceSpec
 from qlora_api.spec.deepspeed import DeepSpeedSpec
+from qlora_api.spec.evaluation import EarlyStoppingSpec, EvaluationSpec, SamplesSpec
 from qlora_api.spec.job import QLoRAJobSpec
 from qlora_api.spec.model import ModelSpec
 from qlora_api.spec.node import NodeSpec, ResourcesSpec, TolerationSpec
@@ -22,6 +23,8 @@ __all__ = [
     "DatasetPart",
     "DatasetSpec",
     "DeepSpeedSpec",
+    "EarlyStoppingSpec",
+    "EvaluationSpec",
     "Loss",
     "ModelSpec",
     "NodeSpec",
@@ -31,6 +34,7 @@ __all__ = [
     "ResourcesSpec",
     "RowFormat",
     "RunPolicySpec",
+    "SamplesSpec",
     "SourceSpec",
     "TolerationSpec",
     "TrainingSpec",

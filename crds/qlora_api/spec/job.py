@@ -11,6 +11,7 @@ from qlora_api.base import ApiModel, rules
 from qlora_api.spec.adapter import AdapterSpec
 from qlora_api.spec.dataset import DatasetSpec
 from qlora_api.spec.deepspeed import DeepSpeedSpec
+from qlora_api.spec.evaluation import EvaluationSpec
 from qlora_api.spec.model import ModelSpec
 from qlora_api.spec.node import NodeSpec
 from qlora_api.spec.output import OutputSpec
@@ -39,6 +40,12 @@ SMALL_OPTIMIZER_NEEDS_A_GPU = (
 SMALL_OPTIMIZER_OR_OFFLOAD = (
     "self.training.optimizer == 'adamw' || self.deepspeed.offloadOptimizer == 'none'",
     "training.optimizer: paged and 8-bit optimizers step on the GPU; write offloadOptimizer: none",
+)
+ADALORA_NEEDS_ITS_LAST_STEP = (
+    "!has(self.evaluation) || self.adapter.method != 'adalora' || "
+    "(self.evaluation.export == 'last' && !has(self.evaluation.earlyStopping))",
+    "adapter.method: adalora has the rank that was asked for only at its last steps; write evaluation.export: last, "
+    "and remove evaluation.earlyStopping",
 )
 
 
@@ -78,6 +85,12 @@ class QLoRAJobSpec(ApiModel):
                 "output.destination lies inside a source of dataset.mix; write another folder",
             ),
             (
+                "!has(self.evaluation) || !has(self.evaluation.source) || (self.output.destination != "
+                "self.evaluation.source && !self.output.destination.startsWith(self.evaluation.source + '/'))",
+                "output.destination lies inside evaluation.source; write another folder",
+            ),
+            ADALORA_NEEDS_ITS_LAST_STEP,
+            (
                 "!has(self.priorityClass) || has(self.queueName)",
                 "priorityClass orders the jobs of a queue; write queueName as well, or remove priorityClass",
             ),
@@ -102,6 +115,8 @@ class QLoRAJobSpec(ApiModel):
     """Pods of the job, each on a Kubernetes node or a part of one."""
     node: NodeSpec = NodeSpec()
     """One node of the job: its slots, accelerator, image and resources."""
+    evaluation: EvaluationSpec | None = None
+    """Rows that are not learned, on which the loss is measured. Default: none."""
     checkpoint: CheckpointSpec = CheckpointSpec()
     """How often the training state is saved."""
     run_policy: RunPolicySpec = RunPolicySpec()
@@ -110,6 +125,21 @@ class QLoRAJobSpec(ApiModel):
     """LocalQueue of Kueue that admits the job's pods. Default: none; the pods are created at once."""
     priority_class: QueueObjectName | None = None
     """WorkloadPriorityClass of Kueue: which jobs of the queue come first, and which may take another's place."""
+
+    @property
+    def sources(self) -> list[str]:
+        """Every source and destination, in the order of model, datasets, held-out rows, output."""
+        held_out = self.evaluation.source if self.evaluation is not None else None
+        datasets = [part.source for part in self.dataset.parts]
+        return [self.model.source, *datasets, *([held_out] if held_out else []), self.output.destination]
+
+    @property
+    def needs_model_template(self) -> bool:
+        """Whether the model has to bring a chat template."""
+        held_out = self.evaluation.part(self.dataset) if self.evaluation is not None else None
+        parts = [*self.dataset.parts, *([held_out] if held_out else [])]
+        chats = any(part.format in ("messages", "instruction") for part in parts)
+        return chats and self.dataset.chat_template is None
 
     @property
     def compute_dtype(self) -> str:

@@ -41,8 +41,6 @@ def build_volume_mounts(attempt: AttemptSpec) -> list[Manifest]:
 
 
 def _claims(attempt: AttemptSpec) -> list[str]:
-    """Each claim once, in the order of model, datasets, output."""
-    spec = attempt.spec
-    texts = (spec.model.source, *(part.source for part in spec.dataset.parts), spec.output.destination)
-    claims = [sources.parse(text).claim for text in texts]
+    """Each claim once, in the order of model, datasets, held-out rows, output."""
+    claims = [sources.parse(text).claim for text in attempt.spec.sources]
     return list(dict.fromkeys(claim for claim in claims if claim))

@@ -8,10 +8,11 @@ from qlora_api.job_file import JobFile
 from qlora_api.spec import DatasetPart, ModelSpec
 from qlora_trainer import log
 from qlora_trainer.fetch.adapter import check_adapter
-from qlora_trainer.fetch.dataset import check_rows, check_template, dataset_files
+from qlora_trainer.fetch.dataset import check_template
 from qlora_trainer.fetch.hub import fetch_from_hub
 from qlora_trainer.fetch.model import check_model
 from qlora_trainer.fetch.output import check_output
+from qlora_trainer.fetch.split import check_dataset, check_held_out
 from qlora_trainer.paths import PodPaths
 from qlora_trainer.sources import ResolvedSources, mounted
 
@@ -29,20 +30,22 @@ def fetch(job: JobFile, paths: PodPaths) -> ResolvedSources:
 
     model, model_revision = _model(paths, spec.model)
     datasets = [_dataset(paths, part, paths.work / "dataset" / str(i)) for i, part in enumerate(spec.dataset.parts)]
+    own = spec.evaluation.part(spec.dataset) if spec.evaluation is not None else None
+    held_out = (own, _dataset(paths, own, paths.work / "held-out")) if own else None
     with log.phase("check_model"):
-        check_model(spec.model.source, model, needs_chat_template=spec.dataset.needs_model_template)
+        check_model(spec.model.source, model, needs_chat_template=spec.needs_model_template)
         check_adapter(spec, model)
     with log.phase("check_dataset"):
         if spec.dataset.chat_template is not None:
             check_template(spec.dataset.chat_template)
-        files = [dataset_files(part, path) for part, path in zip(spec.dataset.parts, datasets, strict=True)]
-        for part, found in zip(spec.dataset.parts, files, strict=True):
-            check_rows(part, found, spec.dataset)
+        files = check_dataset(spec, datasets)
+        held_out_files = check_held_out(*held_out, spec) if held_out else []
 
     resolved = ResolvedSources(
         model=str(model),
         model_revision=model_revision,
         dataset=[[str(file) for file in found] for found in files],
+        evaluation=[str(file) for file in held_out_files],
         output=str(output),
     )
     resolved.write(paths)
