@@ -195,3 +195,9 @@ def test_a_sample_is_what_the_adapter_says_once_it_is_loaded_elsewhere(
             eos_token_id=tokenizer.eos_token_id, pad_token_id=tokenizer.eos_token_id,
         )  # fmt: skip
         assert tokenizer.decode(output[0, ids.shape[1] :], skip_special_tokens=True) == line["text"]
+
+
+def test_the_output_has_a_chart_and_files_for_tensorboard(gangs: dict[str, Gang]) -> None:
+    output = gangs["best, parts"].output
+    assert (output / "loss.png").read_bytes().startswith(b"\x89PNG")
+    assert len(list((output / "tensorboard").iterdir())) == 3, "one for each attempt"

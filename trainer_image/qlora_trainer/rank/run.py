@@ -20,12 +20,13 @@ from qlora_trainer.job import load_job
 from qlora_trainer.paths import PodPaths
 from qlora_trainer.rank.adalora import RankAllocation
 from qlora_trainer.rank.batches import total_steps
+from qlora_trainer.rank.chart import Chart
 from qlora_trainer.rank.claim import Claim
 from qlora_trainer.rank.data import Dataset, load_dataset, wait_for_dataset
 from qlora_trainer.rank.engine import make_engine
 from qlora_trainer.rank.evaluation import Evaluation
 from qlora_trainer.rank.isolation import check_isolation
-from qlora_trainer.rank.journal import Journal
+from qlora_trainer.rank.journal import Journal, Reporter
 from qlora_trainer.rank.loop import train
 from qlora_trainer.rank.make_data import make_dataset, make_held_out
 from qlora_trainer.rank.model import load_model
@@ -35,6 +36,7 @@ from qlora_trainer.rank.resume import agree_on_checkpoint, agree_where_to_begin,
 from qlora_trainer.rank.saver import Saver
 from qlora_trainer.rank.state import gather_parameters, restore_state
 from qlora_trainer.rank.stop import StopSignal
+from qlora_trainer.rank.tensorboard import TensorBoard
 from qlora_trainer.rank.tokenizer import load_tokenizer
 from qlora_trainer.sources import ResolvedSources
 
@@ -89,7 +91,7 @@ def run(paths: PodPaths, rank: int, stop: StopSignal) -> Termination:
     progress = ProgressWriter(
         job,
         paths.progress if local_rank == 0 else None,
-        [Journal(output)] if rank == 0 else [],
+        _reporters(output, from_step) if rank == 0 else [],
         of,
         from_step,
         loss=None if checkpoint is None else checkpoint.facts["loss"],
@@ -149,6 +151,11 @@ def _datasets(
         make_dataset(paths.tokens, sources.dataset_files, job.spec, tokenizer)
     wait_for_dataset(paths.tokens)
     return load_dataset(paths.tokens), load_dataset(paths.held_out_tokens) if evaluates else None
+
+
+def _reporters(output: Path, from_step: int) -> list[Reporter]:
+    """Where the figures go; the chart is drawn from what the journal before it has written."""
+    return [Journal(output), TensorBoard(output, from_step), Chart(output)]
 
 
 def _result(evaluation: Evaluation, progress: ProgressWriter, of: int) -> dict[str, Any]:
