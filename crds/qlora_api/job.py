@@ -23,6 +23,7 @@ IMMUTABLE_FIELDS = (
     "node",
     "checkpoint",
     "evaluation",
+    "reporting",
 )
 """Fields of `spec` that cannot change once the job has started."""
 

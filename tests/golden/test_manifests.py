@@ -81,6 +81,13 @@ def test_only_the_container_that_downloads_sees_the_token() -> None:
     assert "HF_TOKEN" not in json.dumps(pod["containers"])
 
 
+def test_only_the_container_that_reports_sees_the_token_for_it() -> None:
+    pod = children(attempt(Path(__file__).parent / "in-a-queue"))[-1]["spec"]["template"]["spec"]
+    assert "WANDB_API_KEY" in json.dumps(pod["containers"])
+    assert "WANDB_API_KEY" not in json.dumps(pod["initContainers"])
+    assert "MLFLOW_TRACKING_TOKEN" not in json.dumps(pod), "this server asks for none"
+
+
 def test_pull_secrets_of_the_operators_settings_reach_the_pods() -> None:
     spec = attempt(Path(__file__).parent / "two-cpu-nodes")
     assert "imagePullSecrets" not in children(spec)[-1]["spec"]["template"]["spec"]

@@ -214,6 +214,10 @@ REFUSALS: dict[str, tuple[dict[str, Any], str]] = {
         {"adapter": {"method": "adalora"}, "evaluation": {"fraction": 0.1, "earlyStopping": {}}},
         "adalora has the rank that was asked for only at its last steps; write evaluation.export: last",
     ),
+    "an address that is none": (
+        {"reporting": {"mlflow": {"trackingUri": "mlflow.example.org"}}},
+        "write an address such as https://mlflow.example.org",
+    ),
     "ZeRO stage 4": ({"deepspeed": {"zeroStage": 4}}, "spec.deepspeed.zeroStage in body should be less than or equal"),
 }
 

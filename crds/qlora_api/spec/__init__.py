@@ -12,6 +12,7 @@ from qlora_api.spec.model import ModelSpec
 from qlora_api.spec.node import NodeSpec, ResourcesSpec, TolerationSpec
 from qlora_api.spec.output import OutputSpec
 from qlora_api.spec.quantization import QuantizationSpec
+from qlora_api.spec.reporting import MLflowSpec, ReportingSpec, WandbSpec
 from qlora_api.spec.run_policy import RunPolicySpec
 from qlora_api.spec.training import CheckpointSpec, TrainingSpec
 
@@ -26,11 +27,13 @@ __all__ = [
     "EarlyStoppingSpec",
     "EvaluationSpec",
     "Loss",
+    "MLflowSpec",
     "ModelSpec",
     "NodeSpec",
     "OutputSpec",
     "QLoRAJobSpec",
     "QuantizationSpec",
+    "ReportingSpec",
     "ResourcesSpec",
     "RowFormat",
     "RunPolicySpec",
@@ -38,4 +41,5 @@ __all__ = [
     "SourceSpec",
     "TolerationSpec",
     "TrainingSpec",
+    "WandbSpec",
 ]

@@ -16,6 +16,7 @@ from qlora_api.spec.model import ModelSpec
 from qlora_api.spec.node import NodeSpec
 from qlora_api.spec.output import OutputSpec
 from qlora_api.spec.quantization import QuantizationSpec
+from qlora_api.spec.reporting import ReportingSpec
 from qlora_api.spec.run_policy import RunPolicySpec
 from qlora_api.spec.texts import QueueObjectName
 from qlora_api.spec.training import CheckpointSpec, TrainingSpec
@@ -117,6 +118,8 @@ class QLoRAJobSpec(ApiModel):
     """One node of the job: its slots, accelerator, image and resources."""
     evaluation: EvaluationSpec | None = None
     """Rows that are not learned, on which the loss is measured. Default: none."""
+    reporting: ReportingSpec = ReportingSpec()
+    """Servers that are told of the training, besides the files in the output."""
     checkpoint: CheckpointSpec = CheckpointSpec()
     """How often the training state is saved."""
     run_policy: RunPolicySpec = RunPolicySpec()

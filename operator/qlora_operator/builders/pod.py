@@ -53,19 +53,25 @@ def build_pod_spec(attempt: AttemptSpec) -> Manifest:
 
 def _fetch_container(attempt: AttemptSpec) -> Manifest:
     container = _container(attempt, names.INIT_CONTAINER, "fetch")
-    secret = attempt.spec.model.token_secret
-    if secret:
-        reference = {"secretKeyRef": {"name": secret, "key": "token"}}
-        container["env"].append({"name": "HF_TOKEN", "valueFrom": reference})
+    container["env"] += _token("HF_TOKEN", attempt.spec.model.token_secret)
     container["resources"] = _resources(attempt, accelerator=False)
     return container
 
 
 def _trainer_container(attempt: AttemptSpec) -> Manifest:
     container = _container(attempt, names.TRAINER_CONTAINER, "run")
+    mlflow, wandb = attempt.spec.reporting.mlflow, attempt.spec.reporting.wandb
+    container["env"] += _token("MLFLOW_TRACKING_TOKEN", mlflow.token_secret if mlflow else None)
+    container["env"] += _token("WANDB_API_KEY", wandb.token_secret if wandb else None)
     container["resources"] = _resources(attempt, accelerator=True)
     container["ports"] = [{"name": "status", "containerPort": names.STATUS_PORT}]
     return container
+
+
+def _token(variable: str, secret: str | None) -> list[Manifest]:
+    """The variable with the key `token` of a Secret, if there is one."""
+    reference = {"secretKeyRef": {"name": secret, "key": "token"}}
+    return [{"name": variable, "valueFrom": reference}] if secret else []
 
 
 def _container(attempt: AttemptSpec, name: str, subcommand: str) -> Manifest:

@@ -12,6 +12,7 @@ from qlora_trainer.fetch.dataset import check_template
 from qlora_trainer.fetch.hub import fetch_from_hub
 from qlora_trainer.fetch.model import check_model
 from qlora_trainer.fetch.output import check_output
+from qlora_trainer.fetch.reporting import check_reporting
 from qlora_trainer.fetch.split import check_dataset, check_held_out
 from qlora_trainer.paths import PodPaths
 from qlora_trainer.sources import ResolvedSources, mounted
@@ -24,6 +25,7 @@ def fetch(job: JobFile, paths: PodPaths) -> ResolvedSources:
         TrainerError: one of them is not usable; the message names the field and what to write instead.
     """
     spec = job.spec
+    check_reporting(spec.reporting)
     output = mounted(paths, spec.output.destination)
     with log.phase("check_output"):
         check_output(spec.output.destination, output)

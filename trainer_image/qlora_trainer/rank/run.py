@@ -38,6 +38,7 @@ from qlora_trainer.rank.state import gather_parameters, restore_state
 from qlora_trainer.rank.stop import StopSignal
 from qlora_trainer.rank.tensorboard import TensorBoard
 from qlora_trainer.rank.tokenizer import load_tokenizer
+from qlora_trainer.rank.trackers import trackers
 from qlora_trainer.sources import ResolvedSources
 
 
@@ -91,7 +92,7 @@ def run(paths: PodPaths, rank: int, stop: StopSignal) -> Termination:
     progress = ProgressWriter(
         job,
         paths.progress if local_rank == 0 else None,
-        _reporters(output, from_step) if rank == 0 else [],
+        _reporters(job, output, paths.work, from_step) if rank == 0 else [],
         of,
         from_step,
         loss=None if checkpoint is None else checkpoint.facts["loss"],
@@ -153,9 +154,9 @@ def _datasets(
     return load_dataset(paths.tokens), load_dataset(paths.held_out_tokens) if evaluates else None
 
 
-def _reporters(output: Path, from_step: int) -> list[Reporter]:
+def _reporters(job: JobFile, output: Path, scratch: Path, from_step: int) -> list[Reporter]:
     """Where the figures go; the chart is drawn from what the journal before it has written."""
-    return [Journal(output), TensorBoard(output, from_step), Chart(output)]
+    return [Journal(output), TensorBoard(output, from_step), Chart(output), *trackers(job, scratch)]
 
 
 def _result(evaluation: Evaluation, progress: ProgressWriter, of: int) -> dict[str, Any]:
