@@ -23,10 +23,12 @@ IMMUTABLE_FIELDS = (
     "nodes",
     "node",
     "checkpoint",
+    "evaluation",
+    "reporting",
 )
 """Fields of `spec` that cannot change once the job has started."""
 
-_OPTIONAL_FIELDS = ("objectStorage",)
+_OPTIONAL_FIELDS = ("objectStorage", "evaluation")
 """Fields of these that may be absent, also after defaulting."""
 
 QUEUE_FIELDS = ("queueName", "priorityClass")
@@ -99,6 +101,7 @@ PRINTER_COLUMNS: list[dict[str, Any]] = [
     {"name": "ETA", "type": "string", "jsonPath": ".status.progress.eta"},
     {"name": "Restarts", "type": "integer", "jsonPath": ".status.restarts"},
     {"name": "Nodes", "type": "integer", "jsonPath": ".spec.nodes"},
+    {"name": "Evaluation", "type": "number", "priority": 1, "jsonPath": ".status.progress.evaluation.loss"},
     {"name": "Queue", "type": "string", "priority": 1, "jsonPath": ".spec.queueName"},
     {"name": "Reason", "type": "string", "priority": 1, "jsonPath": ".status.conditions[-1:].reason"},
     {"name": "Age", "type": "date", "jsonPath": ".metadata.creationTimestamp"},

@@ -6,7 +6,7 @@ which bounds their size and checks every field.
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import ConfigDict, Field, ValidationError
 
@@ -56,6 +56,17 @@ class Restart(Report):
     """Step at which the ranks went on."""
 
 
+class Evaluation(Report):
+    """How well the held-out rows are predicted. Losses are the mean a token, in nats."""
+
+    step: Step
+    """Step of the newest evaluation."""
+    loss: Number
+    best_step: Step
+    """Step with the lowest loss so far."""
+    best_loss: Number
+
+
 class Progress(Report):
     """`GET /status` of the pod with completion index 0. Times are in seconds."""
 
@@ -77,12 +88,22 @@ class Progress(Report):
     """Mean time of the last steps."""
     restarts: Annotated[list[Restart], Field(max_length=RESTARTS_TOLD)] = []
     """The newest restarts in place, the oldest first."""
+    evaluation: Evaluation | None = None
+    evaluated_portions: Step = 0
+    """Micro-batches of evaluations, and tokens of their samples: what moves while no step is done."""
     resident_memory_bytes: Step | None = None
     """Host memory of this pod's ranks."""
     gpu_memory_bytes: Step | None = None
     """The most that the pod's first rank has allocated on its GPU."""
     updated: Number
     """Unix time of the newest of these figures."""
+
+    def figure(self, path: str) -> float | None:
+        """A figure by its path, such as `evaluation.loss`; None if it, or what it belongs to, is not known."""
+        value: Any = self
+        for name in path.split("."):
+            value = getattr(value, name, None)
+        return None if value is None else float(value)
 
 
 class Termination(Report):
@@ -104,6 +125,7 @@ class Termination(Report):
     restart_reasons: Annotated[list[ReasonWord], Field(max_length=RESTARTS_TOLD)] = []
     """Why the newest of them were made, the oldest first; only the pod of completion index 0 knows."""
     loss: Number | None = None
+    evaluation: Evaluation | None = None
     adapter: Text | None = None
     """Folder of the adapter inside the pod."""
     peak_memory_bytes: Step | None = None

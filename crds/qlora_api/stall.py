@@ -11,7 +11,9 @@ STEPS = 10
 
 
 def step_limit(progress: Progress) -> float | None:
-    """Seconds without a step after which the ranks hang, or None if that cannot be judged.
+    """Seconds in which nothing is done after which the ranks hang, or None if that cannot be judged.
+
+    A portion of an evaluation takes no longer than a step, so it counts as something done.
 
     It is judged only between two steps: before the first, models load and kernels compile; after the last, files are
     written.
@@ -24,7 +26,7 @@ def step_limit(progress: Progress) -> float | None:
 
 
 def stall_message(progress: Progress, silence: float, times: float = 1.0) -> str | None:
-    """What to say of ranks that have made no step for `silence` seconds, if that is more than `times` the limit."""
+    """What to say of ranks that have done nothing for `silence` seconds, if that is more than `times` the limit."""
     limit = step_limit(progress)
     if limit is None or silence <= times * limit:
         return None

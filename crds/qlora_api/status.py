@@ -101,6 +101,19 @@ class Attempt(ApiModel):
     """When its last one was seen to be done; set when it ends."""
 
 
+class Evaluation(ApiModel):
+    """How well the held-out rows are predicted."""
+
+    step: int
+    """Step of the newest evaluation."""
+    loss: float
+    """Mean loss a token at that step, in nats; the perplexity is e to its power."""
+    best_step: int
+    """Step with the lowest loss so far."""
+    best_loss: float
+    """Loss of that step."""
+
+
 class Progress(ApiModel):
     """How far the training is, as told by the pod of completion index 0."""
 
@@ -112,6 +125,8 @@ class Progress(ApiModel):
     """Steps done, of steps in all, as in 12/60."""
     loss: float | None = None
     """Mean loss a token at that step, over all ranks."""
+    evaluation: Evaluation | None = None
+    """How well the held-out rows are predicted."""
     tokens_per_second: float | None = None
     """Tokens trained a second, over all ranks."""
     eta: str | None = None

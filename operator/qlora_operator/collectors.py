@@ -22,11 +22,13 @@ PROGRESS = {
     "step": ("step", "Optimizer steps done."),
     "steps": ("of", "Optimizer steps in all."),
     "loss": ("loss", "Mean loss a token at that step, over all ranks, in nats."),
+    "evaluation_loss": ("evaluation.loss", "Mean loss a held-out token at the newest evaluation, in nats."),
+    "evaluation_best_loss": ("evaluation.best_loss", "The lowest of these losses so far."),
     "tokens_per_second": ("tokens_per_second", "Tokens trained a second, over all ranks."),
     "resident_memory_bytes": ("resident_memory_bytes", "Host memory of the ranks in the job's first pod."),
     "gpu_memory_bytes": ("gpu_memory_bytes", "The most that the job's first rank has allocated on its GPU."),
 }
-"""Metric, field of `report.Progress`, description."""
+"""Metric, field of `report.Progress` or path to it, description."""
 
 
 class OperatorCollector(Collector):
@@ -72,11 +74,11 @@ class JobCollector(Collector):
         for metric, (field, description) in PROGRESS.items():
             family = _job_family(metric, description)
             for key, told in figures.items():
-                value = getattr(told.progress, field)
+                value = told.progress.figure(field)
                 if value is not None and told.progress.of > 0:
                     family.add_metric(key, value)
             yield family
-        age = _job_family("step_age_seconds", "Time since its step, or the state of its first pod, was seen to change.")
+        age = _job_family("step_age_seconds", "Time since its step, its evaluation or its first pod was seen to move.")
         for key, told in figures.items():
             age.add_metric(key, told.step_age)
         yield age

@@ -45,7 +45,7 @@ class _Target:
         self.answered_at = now
         if before is None or _position(before) != _position(progress):
             self.moved_at = now
-        volatile = {"updated", "resident_memory_bytes", "gpu_memory_bytes"}
+        volatile = {"updated", "evaluated_portions", "resident_memory_bytes", "gpu_memory_bytes"}
         return before is None or before.model_dump(exclude=volatile) != progress.model_dump(exclude=volatile)
 
     @property
@@ -143,7 +143,7 @@ class ProgressPoller:
 
 def _position(progress: report.Progress) -> tuple[object, ...]:
     """What stands still while a gang hangs."""
-    return progress.step, progress.state, progress.resumed_step, len(progress.restarts)
+    return progress.step, progress.evaluated_portions, progress.state, progress.resumed_step, len(progress.restarts)
 
 
 def _url(address: str) -> str:

@@ -96,6 +96,13 @@ def test_the_container_that_uploads_sees_the_credentials_too() -> None:
     assert not any("persistentVolumeClaim" in volume for volume in pod["volumes"])
 
 
+def test_only_the_container_that_reports_sees_the_token_for_it() -> None:
+    pod = children(attempt(Path(__file__).parent / "in-a-queue"))[-1]["spec"]["template"]["spec"]
+    assert "WANDB_API_KEY" in json.dumps(pod["containers"])
+    assert "WANDB_API_KEY" not in json.dumps(pod["initContainers"])
+    assert "MLFLOW_TRACKING_TOKEN" not in json.dumps(pod), "this server asks for none"
+
+
 def test_pull_secrets_of_the_operators_settings_reach_the_pods() -> None:
     spec = attempt(Path(__file__).parent / "two-cpu-nodes")
     assert "imagePullSecrets" not in children(spec)[-1]["spec"]["template"]["spec"]
@@ -123,10 +130,11 @@ def test_an_image_is_mounted_once_and_where_the_trainer_looks_for_it() -> None:
             assert any(parse(source).mounted_path.is_relative_to(mount) for mount in mounts)
 
 
-def test_the_volumes_of_all_datasets_are_mounted() -> None:
+def test_the_volumes_of_all_datasets_and_of_the_held_out_rows_are_mounted() -> None:
     pod = children(attempt(Path(__file__).parent / "mixed-datasets"))[-1]["spec"]["template"]["spec"]
     mounts = {mount["mountPath"] for mount in pod["initContainers"][0]["volumeMounts"]}
-    assert {"/volumes/models", "/volumes/data", "/volumes/books", "/volumes/results"} <= mounts
+    expected = {"/volumes/models", "/volumes/data", "/volumes/books", "/volumes/held-out", "/volumes/results"}
+    assert expected <= mounts
 
 
 def test_pods_find_each_other_before_any_of_them_is_ready() -> None:

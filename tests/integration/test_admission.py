@@ -221,6 +221,37 @@ REFUSALS: dict[str, tuple[dict[str, Any], str]] = {
         },
         "paged and 8-bit optimizers step on the GPU; write offloadOptimizer: none",
     ),
+    "an evaluation of nothing": ({"evaluation": {"everySteps": 5}}, "write source for rows of their own, or fraction"),
+    "held-out rows from two places": (
+        {"evaluation": {"source": "pvc://data/b", "fraction": 0.1}},
+        "write source for rows of their own, or fraction",
+    ),
+    "more than a half held out": (
+        {"evaluation": {"fraction": 0.6}},
+        "spec.evaluation.fraction in body should be less than or equal to 0.5",
+    ),
+    "nothing held out": ({"evaluation": {"fraction": 0}}, "spec.evaluation.fraction in body should be greater than 0"),
+    "a format of rows that are split off": (
+        {"evaluation": {"fraction": 0.1, "format": "text"}},
+        "files, columns and format belong to a source; remove them, or write source instead of fraction",
+    ),
+    "held-out rows that climb": ({"evaluation": {"source": "pvc://data/../b"}}, "source must not contain '..'"),
+    "columns that held-out texts do not have": (
+        {"evaluation": {"source": "pvc://data/b", "format": "text", "columns": {"prompt": "p"}}},
+        "columns of format text are text",
+    ),
+    "output among the held-out rows": (
+        {"evaluation": {"source": "pvc://results"}, "output": {"destination": "pvc://results/out"}},
+        "output.destination lies inside evaluation.source; write another folder",
+    ),
+    "AdaLoRA that ends early": (
+        {"adapter": {"method": "adalora"}, "evaluation": {"fraction": 0.1, "earlyStopping": {}}},
+        "adalora has the rank that was asked for only at its last steps; write evaluation.export: last",
+    ),
+    "an address that is none": (
+        {"reporting": {"mlflow": {"trackingUri": "mlflow.example.org"}}},
+        "write an address such as https://mlflow.example.org",
+    ),
     "ZeRO stage 4": ({"deepspeed": {"zeroStage": 4}}, "spec.deepspeed.zeroStage in body should be less than or equal"),
 }
 
@@ -275,6 +306,28 @@ def test_apply_accepts_object_storage(driver: JobDriver) -> None:
     )
 
 
+EVALUATIONS: dict[str, dict[str, Any]] = {
+    "a fraction": {"fraction": 0.02},
+    "rows of their own": {
+        "source": "hf://org/held-out",
+        "files": "validation.jsonl",
+        "format": "instruction",
+        "columns": {"instruction": "task"},
+        "everySteps": 10,
+        "samples": {"prompts": ["Hello"], "rows": 3, "maxNewTokens": 64},
+        "export": "best",
+        "earlyStopping": {"minDelta": 0.01},
+    },
+}
+
+
+@pytest.mark.parametrize("case", EVALUATIONS)
+def test_apply_accepts_an_evaluation(driver: JobDriver, case: str) -> None:
+    driver.apply(job_body(evaluation=EVALUATIONS[case]))
+    stored = driver.get(QLORA_JOB, "job")["spec"]["evaluation"]
+    assert stored["samples"]["maxNewTokens"] == EVALUATIONS[case].get("samples", {}).get("maxNewTokens", 128)
+
+
 @pytest.mark.parametrize("name", ["a" * 46, "1st", "with.dot"])
 def test_apply_refuses_a_name_that_makes_no_host_name(driver: JobDriver, name: str) -> None:
     assert "metadata.name must be at most 45 characters" in driver.try_apply(job_body(name)).stderr
@@ -288,6 +341,8 @@ def test_a_started_job_keeps_its_fields(driver: JobDriver) -> None:
     assert "spec.nodes cannot change once the job has started; delete the job and create it again" in result.stderr
     result = driver.try_apply(job_body(training={"epochs": 9}))
     assert "spec.training cannot change once the job has started" in result.stderr
+    result = driver.try_apply(job_body(evaluation={"fraction": 0.1}))
+    assert "spec.evaluation cannot change once the job has started" in result.stderr
     result = driver.try_apply(job_body(deepspeed={"config": {"wall_clock_breakdown": True}}))
     assert "spec.deepspeed cannot change once the job has started" in result.stderr
     result = driver.try_apply(job_body(queueName="team-a"))

@@ -16,7 +16,7 @@ from qlora_api.reasons import Reason
 from qlora_trainer.errors import TrainerError
 from qlora_trainer.files import write_json
 from qlora_trainer.rank.bucket_claim import BucketClaim
-from qlora_trainer.rank.checkpoint import newest_checkpoint, write_checkpoint
+from qlora_trainer.rank.checkpoint import checkpoint_of, newest_checkpoint, write_checkpoint
 from support.faulty_way import Request, Times
 
 Claims = Callable[..., BucketClaim]
@@ -35,12 +35,13 @@ def claims(place: Place, tmp_path: Path) -> Claims:
     return claim
 
 
-def save(claim: BucketClaim, step: int, value: float = 0.0) -> None:
+def save(claim: BucketClaim, step: int, value: float = 0.0, best_step: int | None = None) -> None:
     """What the saver does."""
     facts = {"uid": claim.uid, "attempt": claim.attempt, "loss": 1.0, "datasetSha256": ""}
     (claim.output / "log.jsonl").open("a").write(f"{step}\n")
     state = {"a": torch.full((1000,), value or float(step))}
-    claim.publish_checkpoint(write_checkpoint(claim.output / "checkpoints", step, state, facts, keep=2))
+    folder = write_checkpoint(claim.output / "checkpoints", step, state, facts, keep=2, best_step=best_step)
+    claim.publish_checkpoint(folder, best_step)
 
 
 def finish(claim: BucketClaim, content: str = "weights") -> None:
@@ -81,10 +82,40 @@ def test_a_new_attempt_on_another_node_finds_the_newest_checkpoint_and_the_log(c
     new.take()
     assert found(new) == (20, 20.0)
     assert (new.output / "log.jsonl").read_text() == "10\n20\n"
-    checkpoint = newest_checkpoint(new.output / "checkpoints", "uid")
-    assert checkpoint is not None
-    third.bring(checkpoint)
+    third.bring(20)
     assert found(third) == (20, 20.0), "so do the other pods of the attempt"
+
+
+def test_the_best_checkpoint_outlives_newer_ones_and_is_brought_when_it_is_asked_for(
+    place: Place, claims: Claims
+) -> None:
+    old, new = claims(1), claims(2)
+    old.take()
+    for step in (10, 20, 30, 40):
+        save(old, step, best_step=10)
+    assert {key.split("/")[1] for key in keys(place) if key.startswith("checkpoints/")} == {
+        f"step-{step}.1.1" for step in (10, 30, 40)
+    }
+    new.take()
+    assert found(new) == (40, 40.0)
+    new.bring(10)
+    assert checkpoint_of(new.output / "checkpoints", 10, "uid") is not None
+    save(new, 50, best_step=50)
+    save(new, 60, best_step=50)
+    assert not any(key.startswith("checkpoints/step-10.") for key in keys(place)), "another step is better now"
+
+
+def test_figures_are_found_beside_the_checkpoints(place: Place, claims: Claims) -> None:
+    old, new = claims(1), claims(2)
+    old.take()
+    (old.output / "tensorboard").mkdir()
+    (old.output / "tensorboard/events.1").write_text("a")
+    (old.output / "evaluations.jsonl").write_text("b")
+    save(old, 10)
+    assert content(place, "evaluations.jsonl") == b"b"
+    new.take()
+    assert (new.output / "tensorboard/events.1").read_text() == "a"
+    assert (new.output / "evaluations.jsonl").read_text() == "b"
 
 
 def test_an_older_attempt_publishes_nothing_once_a_newer_one_has_begun(place: Place, claims: Claims) -> None:

@@ -12,5 +12,9 @@ find "$site" -type d -name tests -prune -exec rm -rf {} +
 # Of pyarrow only the reading of files is used, not its network services.
 rm -rf "$site/pyarrow/include" "$site"/pyarrow/libarrow_flight* "$site"/pyarrow/libarrow_python_flight* \
   "$site"/pyarrow/libarrow_s3* "$site"/pyarrow/_flight.* "$site"/pyarrow/_s3fs.*
+# matplotlib draws one PNG: no other fonts than its own, no other pictures.
+find "$site/fontTools" -mindepth 1 -maxdepth 1 -type d -not -name misc -exec rm -rf {} +
+rm -rf "$site"/matplotlib/mpl-data/fonts/afm "$site"/matplotlib/mpl-data/fonts/pdfcorefonts "$site"/matplotlib/mpl-data/sample_data \
+  "$site"/PIL/_avif.* "$site"/pillow.libs/libavif-*
 find "$site/deepspeed" -name '*.so' -exec strip --strip-unneeded {} +
 "$venv/bin/python" -m compileall -q -j 0 "$site" || true   # some packages ship files for other versions of Python

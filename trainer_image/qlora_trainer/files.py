@@ -36,8 +36,13 @@ def write_text(path: Path, text: str) -> None:
 
 def replace_text(path: Path, text: str) -> None:
     """Like `write_text`, for one writer and without waiting for the disk: for files that need not outlive a crash."""
+    replace_bytes(path, text.encode())
+
+
+def replace_bytes(path: Path, data: bytes) -> None:
+    """Like `replace_text`."""
     temporary = path.with_name(f".{path.name}.new")
-    temporary.write_text(text)
+    temporary.write_bytes(data)
     temporary.replace(path)
 
 

@@ -59,6 +59,11 @@ class PodPaths:
         return self.work / "tokens"
 
     @property
+    def held_out_tokens(self) -> Path:
+        """The tokenised rows of the evaluation, if the job has one: complete before `tokens`."""
+        return self.work / "held-out-tokens"
+
+    @property
     def progress(self) -> Path:
         """How far the training is: written by the first rank of the pod, served by the supervisor."""
         return self.work / "progress.json"

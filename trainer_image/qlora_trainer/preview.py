@@ -106,7 +106,7 @@ def _sources(paths: PodPaths, spec: QLoRAJobSpec, fetched: bool) -> tuple[str, l
     """The folder of the model and the files of each part of the dataset."""
     if fetched:
         resolved = ResolvedSources.read(paths)
-        return resolved.model, [[Path(file) for file in part] for part in resolved.dataset]
+        return resolved.model, resolved.dataset_files
     for source in (spec.model.source, *(part.source for part in spec.dataset.parts)):
         if not source.startswith("pvc://"):
             raise TrainerError(Reason.USER_ERROR, f"{source}: is not on a volume; run this in a pod of the job instead")

@@ -19,8 +19,20 @@ class ResolvedSources(ApiModel):
     """Commit of a model from the hub, or digest of what object storage has listed."""
     dataset: list[list[str]]
     """The files of each part of the dataset, in the order in which they are read."""
+    evaluation: list[str]
+    """The files of `evaluation.source`; empty without one."""
     output: str
     """Folder of the adapter, the checkpoints and the log."""
+
+    @property
+    def dataset_files(self) -> list[list[Path]]:
+        """The files of each part of the dataset as paths."""
+        return [[Path(file) for file in part] for part in self.dataset]
+
+    @property
+    def held_out_files(self) -> list[list[Path]]:
+        """The files that have the held-out rows: those of the evaluation, or else those of the dataset."""
+        return [[Path(file) for file in self.evaluation]] if self.evaluation else self.dataset_files
 
     def write(self, paths: PodPaths) -> None:
         """Writes the file for the ranks."""

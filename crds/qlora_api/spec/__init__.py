@@ -6,12 +6,14 @@ Each docstring is what `kubectl explain` prints; each bound is what `kubectl app
 from qlora_api.spec.adapter import ADAPTER_PARAMETERS, AdapterSpec
 from qlora_api.spec.dataset import ColumnsSpec, DatasetPart, DatasetSpec, Loss, RowFormat, SourceSpec
 from qlora_api.spec.deepspeed import DeepSpeedSpec
+from qlora_api.spec.evaluation import EarlyStoppingSpec, EvaluationSpec, SamplesSpec
 from qlora_api.spec.job import QLoRAJobSpec
 from qlora_api.spec.model import ModelSpec
 from qlora_api.spec.node import NodeSpec, ResourcesSpec, TolerationSpec
 from qlora_api.spec.object_storage import ObjectStorageSpec
 from qlora_api.spec.output import OutputSpec
 from qlora_api.spec.quantization import QuantizationSpec
+from qlora_api.spec.reporting import MLflowSpec, ReportingSpec, WandbSpec
 from qlora_api.spec.run_policy import RunPolicySpec
 from qlora_api.spec.training import CheckpointSpec, TrainingSpec
 
@@ -23,17 +25,23 @@ __all__ = [
     "DatasetPart",
     "DatasetSpec",
     "DeepSpeedSpec",
+    "EarlyStoppingSpec",
+    "EvaluationSpec",
     "Loss",
+    "MLflowSpec",
     "ModelSpec",
     "NodeSpec",
     "ObjectStorageSpec",
     "OutputSpec",
     "QLoRAJobSpec",
     "QuantizationSpec",
+    "ReportingSpec",
     "ResourcesSpec",
     "RowFormat",
     "RunPolicySpec",
+    "SamplesSpec",
     "SourceSpec",
     "TolerationSpec",
     "TrainingSpec",
+    "WandbSpec",
 ]

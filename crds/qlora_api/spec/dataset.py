@@ -46,7 +46,7 @@ _COLUMNS_OF_FORMAT = {
 }
 
 
-def _columns_fit(unless: str) -> list[tuple[str, str]]:
+def columns_fit(unless: str) -> list[tuple[str, str]]:
     """A rule for each format: no column is named that it does not have."""
     found = []
     for row_format, columns in _COLUMNS_OF_FORMAT.items():
@@ -78,7 +78,7 @@ class DatasetPart(SourceSpec):
             NO_CLIMBING,
             # The API server compares a whole number with a bound that it has rounded down.
             ("self.weight >= 0.01", "weight must be at least 0.01; remove a dataset that is not wanted"),
-            *_columns_fit("!has(self.format)"),
+            *columns_fit("!has(self.format)"),
         )
     )
 
@@ -115,7 +115,7 @@ class DatasetSpec(SourceSpec):
                 "has(self.mix) || !has(self.chatTemplate) || self.format in ['messages', 'instruction']",
                 "chatTemplate renders chats; remove it, or write format: messages or instruction",
             ),
-            *_columns_fit("has(self.mix)"),
+            *columns_fit("has(self.mix)"),
         )
     )
 
@@ -145,12 +145,6 @@ class DatasetSpec(SourceSpec):
             part.model_copy(update={"format": part.format or self.format, "columns": part.columns or self.columns})
             for part in self.mix
         ]
-
-    @property
-    def needs_model_template(self) -> bool:
-        """Whether the model has to bring a chat template."""
-        chats = any(part.format in ("messages", "instruction") for part in self.parts)
-        return chats and self.chat_template is None
 
     def loss_of(self, part: DatasetPart) -> Loss:
         """What is learned of the rows of a part."""

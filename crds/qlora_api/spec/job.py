@@ -11,11 +11,13 @@ from qlora_api.base import ApiModel, rules
 from qlora_api.spec.adapter import AdapterSpec
 from qlora_api.spec.dataset import DatasetSpec
 from qlora_api.spec.deepspeed import DeepSpeedSpec
+from qlora_api.spec.evaluation import EvaluationSpec
 from qlora_api.spec.model import ModelSpec
 from qlora_api.spec.node import NodeSpec
 from qlora_api.spec.object_storage import ObjectStorageSpec
 from qlora_api.spec.output import OutputSpec
 from qlora_api.spec.quantization import QuantizationSpec
+from qlora_api.spec.reporting import ReportingSpec
 from qlora_api.spec.run_policy import RunPolicySpec
 from qlora_api.spec.texts import QueueObjectName
 from qlora_api.spec.training import CheckpointSpec, TrainingSpec
@@ -45,7 +47,8 @@ OBJECT_STORAGE_IS_FOR_S3 = (
     "!has(self.objectStorage) || self.output.destination.startsWith('s3://') || "
     "self.model.source.startsWith('s3://') || "
     "(has(self.dataset.source) && self.dataset.source.startsWith('s3://')) || "
-    "(has(self.dataset.mix) && self.dataset.mix.exists(part, part.source.startsWith('s3://')))",
+    "(has(self.dataset.mix) && self.dataset.mix.exists(part, part.source.startsWith('s3://'))) || "
+    "(has(self.evaluation) && has(self.evaluation.source) && self.evaluation.source.startsWith('s3://'))",
     "objectStorage is for s3:// locations; remove it, or write s3://bucket/prefix as a source or destination",
 )
 S3_OUTPUT_NEEDS_CREDENTIALS = (
@@ -58,6 +61,14 @@ S3_OUTPUT_NEEDS_CREDENTIALS = (
 def _outside(source: str) -> str:
     """That the output lies neither at a source nor below it; that of a bucket may end with a slash."""
     return f"!(self.output.destination + '/').startsWith({source} + ({source}.endsWith('/') ? '' : '/'))"
+
+
+ADALORA_NEEDS_ITS_LAST_STEP = (
+    "!has(self.evaluation) || self.adapter.method != 'adalora' || "
+    "(self.evaluation.export == 'last' && !has(self.evaluation.earlyStopping))",
+    "adapter.method: adalora has the rank that was asked for only at its last steps; write evaluation.export: last, "
+    "and remove evaluation.earlyStopping",
+)
 
 
 class QLoRAJobSpec(ApiModel):
@@ -95,6 +106,11 @@ class QLoRAJobSpec(ApiModel):
             OBJECT_STORAGE_IS_FOR_S3,
             S3_OUTPUT_NEEDS_CREDENTIALS,
             (
+                f"!has(self.evaluation) || !has(self.evaluation.source) || {_outside('self.evaluation.source')}",
+                "output.destination lies inside evaluation.source; write another folder",
+            ),
+            ADALORA_NEEDS_ITS_LAST_STEP,
+            (
                 "!has(self.priorityClass) || has(self.queueName)",
                 "priorityClass orders the jobs of a queue; write queueName as well, or remove priorityClass",
             ),
@@ -121,6 +137,10 @@ class QLoRAJobSpec(ApiModel):
     """Pods of the job, each on a Kubernetes node or a part of one."""
     node: NodeSpec = NodeSpec()
     """One node of the job: its slots, accelerator, image and resources."""
+    evaluation: EvaluationSpec | None = None
+    """Rows that are not learned, on which the loss is measured. Default: none."""
+    reporting: ReportingSpec = ReportingSpec()
+    """Servers that are told of the training, besides the files in the output."""
     checkpoint: CheckpointSpec = CheckpointSpec()
     """How often the training state is saved."""
     run_policy: RunPolicySpec = RunPolicySpec()
@@ -129,6 +149,21 @@ class QLoRAJobSpec(ApiModel):
     """LocalQueue of Kueue that admits the job's pods. Default: none; the pods are created at once."""
     priority_class: QueueObjectName | None = None
     """WorkloadPriorityClass of Kueue: which jobs of the queue come first, and which may take another's place."""
+
+    @property
+    def sources(self) -> list[str]:
+        """Every source and destination, in the order of model, datasets, held-out rows, output."""
+        held_out = self.evaluation.source if self.evaluation is not None else None
+        datasets = [part.source for part in self.dataset.parts]
+        return [self.model.source, *datasets, *([held_out] if held_out else []), self.output.destination]
+
+    @property
+    def needs_model_template(self) -> bool:
+        """Whether the model has to bring a chat template."""
+        held_out = self.evaluation.part(self.dataset) if self.evaluation is not None else None
+        parts = [*self.dataset.parts, *([held_out] if held_out else [])]
+        chats = any(part.format in ("messages", "instruction") for part in parts)
+        return chats and self.dataset.chat_template is None
 
     @property
     def compute_dtype(self) -> str:

@@ -53,21 +53,14 @@ def build_pod_spec(attempt: AttemptSpec) -> Manifest:
 
 def _fetch_container(attempt: AttemptSpec) -> Manifest:
     container = _container(attempt, names.INIT_CONTAINER, "fetch")
-    secret = attempt.spec.model.token_secret
-    if secret:
-        container["env"].append(_token_variable("HF_TOKEN", secret))
+    container["env"] += _token("HF_TOKEN", attempt.spec.model.token_secret)
     container["env"] += [*_object_storage_variables(attempt), *_push_variables(attempt)]
     container["resources"] = _resources(attempt, accelerator=False)
     return container
 
 
-def _token_variable(name: str, secret: str) -> Manifest:
-    return {"name": name, "valueFrom": {"secretKeyRef": {"name": secret, "key": "token"}}}
-
-
 def _push_variables(attempt: AttemptSpec) -> list[Manifest]:
-    secret = attempt.spec.output.token_secret
-    return [] if secret is None else [_token_variable(names.PUSH_TOKEN_VARIABLE, secret)]
+    return _token(names.PUSH_TOKEN_VARIABLE, attempt.spec.output.token_secret)
 
 
 def _object_storage_variables(attempt: AttemptSpec) -> list[Manifest]:
@@ -92,9 +85,18 @@ def _trainer_container(attempt: AttemptSpec) -> Manifest:
     if sources.parse(attempt.spec.output.destination).scheme == "s3":
         container["env"] += _object_storage_variables(attempt)
     container["env"] += _push_variables(attempt)
+    mlflow, wandb = attempt.spec.reporting.mlflow, attempt.spec.reporting.wandb
+    container["env"] += _token("MLFLOW_TRACKING_TOKEN", mlflow.token_secret if mlflow else None)
+    container["env"] += _token("WANDB_API_KEY", wandb.token_secret if wandb else None)
     container["resources"] = _resources(attempt, accelerator=True)
     container["ports"] = [{"name": "status", "containerPort": names.STATUS_PORT}]
     return container
+
+
+def _token(variable: str, secret: str | None) -> list[Manifest]:
+    """The variable with the key `token` of a Secret, if there is one."""
+    reference = {"secretKeyRef": {"name": secret, "key": "token"}}
+    return [{"name": variable, "valueFrom": reference}] if secret else []
 
 
 def _container(attempt: AttemptSpec, name: str, subcommand: str) -> Manifest:

@@ -49,16 +49,14 @@ def build_volume_mounts(attempt: AttemptSpec) -> list[Manifest]:
 
 
 def _claims(attempt: AttemptSpec) -> list[str]:
-    """Each claim once, in the order of model, datasets, output."""
+    """Each claim once, in the order of model, datasets, held-out rows, output."""
     return list(dict.fromkeys(location.claim for location in _locations(attempt) if location.claim))
 
 
 def _images(attempt: AttemptSpec) -> list[sources.Location]:
-    """A location in each image, in the order of model and datasets."""
+    """A location in each image, in the same order."""
     return list({location.image: location for location in _locations(attempt) if location.image}.values())
 
 
 def _locations(attempt: AttemptSpec) -> list[sources.Location]:
-    spec = attempt.spec
-    texts = (spec.model.source, *(part.source for part in spec.dataset.parts), spec.output.destination)
-    return [sources.parse(text) for text in texts]
+    return [sources.parse(text) for text in attempt.spec.sources]

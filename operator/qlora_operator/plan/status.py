@@ -7,7 +7,7 @@ from typing import Any, Literal
 from qlora_api import report
 from qlora_api.durations import format_duration
 from qlora_api.reasons import Reason
-from qlora_api.status import Attempt, Condition, Output, Phase, Progress, QLoRAJobStatus
+from qlora_api.status import Attempt, Condition, Evaluation, Output, Phase, Progress, QLoRAJobStatus
 from qlora_operator.plan.budget import REQUEUED, SUSPENDED, counters
 from qlora_operator.plan.in_place import restarts_in_place, unrecorded_restarts
 from qlora_operator.plan.pause import pause_after
@@ -163,6 +163,7 @@ def _progress(observation: Observation, decision: Decision, now: str) -> Progres
             of=words.of,
             position=f"{words.step}/{words.of}",
             loss=_rounded(words.loss) if words.loss is not None else before and before.loss,
+            evaluation=_evaluation(words.evaluation) or (before and before.evaluation),
             tokens_per_second=before and before.tokens_per_second,
             last_checkpoint_step=saved,
             last_step_time=seen(words.step),
@@ -180,10 +181,19 @@ def _progress_of(told: report.Progress, phase: Phase, seen: str) -> Progress:
         of=told.of,
         position=f"{told.step}/{told.of}",
         loss=_rounded(told.loss),
+        evaluation=_evaluation(told.evaluation),
         tokens_per_second=None if told.tokens_per_second is None else round(told.tokens_per_second, 1),
         eta=eta,
         last_checkpoint_step=told.last_checkpoint_step,
         last_step_time=seen,
+    )
+
+
+def _evaluation(told: report.Evaluation | None) -> Evaluation | None:
+    if told is None:
+        return None
+    return Evaluation(
+        step=told.step, loss=round(told.loss, 4), best_step=told.best_step, best_loss=round(told.best_loss, 4)
     )
 
 

@@ -77,7 +77,8 @@ async def test_a_replica_that_has_not_listed_yet_has_no_age_of_its_list() -> Non
 
 
 async def test_a_running_job_has_the_figures_that_its_pod_told() -> None:
-    told = answer(loss=1.25, tokensPerSecond=90.5, residentMemoryBytes=4096, gpuMemoryBytes=8192)
+    evaluation = {"step": 2, "loss": 1.5, "bestStep": 1, "bestLoss": 1.375}
+    told = answer(loss=1.25, tokensPerSecond=90.5, residentMemoryBytes=4096, gpuMemoryBytes=8192, evaluation=evaluation)
     async with pod("127.0.3.21", told), controller() as (running, scrape):
         put(running, RUNNING)
         running.poller.watch(KEY, "uid", 1, "127.0.3.21")
@@ -85,6 +86,8 @@ async def test_a_running_job_has_the_figures_that_its_pod_told() -> None:
         assert scrape.value("job_step", **JOB) == 3
         assert scrape.value("job_steps", **JOB) == 9
         assert scrape.value("job_loss", **JOB) == 1.25
+        assert scrape.value("job_evaluation_loss", **JOB) == 1.5
+        assert scrape.value("job_evaluation_best_loss", **JOB) == 1.375
         assert scrape.value("job_tokens_per_second", **JOB) == 90.5
         assert scrape.value("job_resident_memory_bytes", **JOB) == 4096
         assert scrape.value("job_gpu_memory_bytes", **JOB) == 8192

@@ -88,6 +88,21 @@ def test_a_complete_job_succeeds_with_the_last_words_of_its_first_pod() -> None:
     assert [(note.type, note.reason) for note in made.events] == [("Normal", "Succeeded")]
 
 
+def test_a_job_that_was_stopped_early_succeeds_and_says_so() -> None:
+    sentence = "stopped early after 6 of 9 steps: no progress in 2 evaluations; the lowest loss was 1.1111 at step 2"
+    evaluation = {"step": 6, "loss": 1.23456, "bestStep": 2, "bestLoss": 1.11111}
+    words = {"outcome": "Succeeded", "message": sentence, "step": 6, "of": 9, "evaluation": evaluation}
+    pods = [pod_body(i, trainer=ended(0, words), phase="Succeeded") for i in range(2)]
+    status = plan(*children(), batch_job_body("Complete"), *pods, status=RUNNING).status
+    succeeded = status.condition("Succeeded")
+    assert succeeded is not None
+    assert (succeeded.status, succeeded.message) == ("True", sentence)
+    assert status.progress is not None
+    assert status.progress.position == "6/9"
+    assert status.progress.evaluation is not None
+    assert status.progress.evaluation.to_json() == {**evaluation, "loss": 1.2346, "bestLoss": 1.1111}
+
+
 def test_success_without_any_pod_left_is_success() -> None:
     assert plan(*children(), batch_job_body("Complete"), status=RUNNING).status.phase == "Succeeded"
 
@@ -148,7 +163,7 @@ def test_an_image_that_cannot_be_pulled_is_told_with_the_pod() -> None:
 def test_progress_is_taken_over_and_rounded_for_reading() -> None:
     told = report.Progress(
         uid="uid", attempt=1, state="Training", step=12, of=60, loss=1.23456, tokens_per_second=98.76,
-        eta_seconds=250, updated=0,
+        eta_seconds=250, updated=0, evaluation=report.Evaluation(step=10, loss=2.34567, best_step=8, best_loss=2.0),
     )  # fmt: skip
     made = plan(*children(), batch_job_body(), pod_body(0), pod_body(1), status=RUNNING, progress=told)
     progress = made.status.progress
@@ -159,6 +174,8 @@ def test_progress_is_taken_over_and_rounded_for_reading() -> None:
         98.8,
         "4m10s",
     )
+    assert progress.evaluation is not None
+    assert progress.evaluation.to_json() == {"step": 10, "loss": 2.3457, "bestStep": 8, "bestLoss": 2.0}
 
 
 def test_progress_of_another_attempt_is_not_taken() -> None:

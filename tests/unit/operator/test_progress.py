@@ -140,6 +140,20 @@ async def test_silence_is_the_time_in_which_answers_stay_the_same() -> None:
         assert poller.heard(KEY) is None, "a pod that does not answer is not silent"
 
 
+async def test_an_evaluation_that_moves_is_neither_silence_nor_news() -> None:
+    def evaluating(times: int) -> dict[str, Any]:
+        return answer(evaluatedPortions=times)
+
+    async with pod("127.0.3.12", evaluating), polling() as (poller, news):
+        poller.watch(KEY, "uid", 1, "127.0.3.12")
+        await asyncio.sleep(0.6)
+        heard = poller.heard(KEY)
+    assert heard is not None
+    assert heard.progress.evaluated_portions > 1
+    assert heard.silence == 0
+    assert news == [KEY]
+
+
 async def test_a_pod_cannot_send_the_operator_elsewhere() -> None:
     asked: list[str] = []
 

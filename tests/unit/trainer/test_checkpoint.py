@@ -7,12 +7,12 @@ from pathlib import Path
 import pytest
 import torch
 
-from qlora_trainer.rank.checkpoint import newest_checkpoint, remove_unfinished, write_checkpoint
+from qlora_trainer.rank.checkpoint import checkpoint_of, newest_checkpoint, remove_unfinished, write_checkpoint
 
 
-def save(folder: Path, step: int, uid: str = "uid", keep: int = 2) -> Path:
+def save(folder: Path, step: int, uid: str = "uid", keep: int = 2, best_step: int | None = None) -> Path:
     state = {"parameter/a": torch.full((2, 3), float(step))}
-    return write_checkpoint(folder, step, state, {"uid": uid, "attempt": 1, "loss": 0.5}, keep)
+    return write_checkpoint(folder, step, state, {"uid": uid, "attempt": 1, "loss": 0.5}, keep, best_step)
 
 
 def test_what_was_saved_comes_back(tmp_path: Path) -> None:
@@ -28,6 +28,25 @@ def test_the_newest_are_kept_by_number_and_not_by_name(tmp_path: Path) -> None:
     for step in (9, 10, 11):
         save(tmp_path, step)
     assert sorted(folder.name for folder in tmp_path.iterdir()) == ["step-10", "step-11"]
+
+
+def test_the_best_one_is_kept_besides_the_newest_until_another_is_better(tmp_path: Path) -> None:
+    for step, best in ((1, 1), (2, 1), (3, 1), (4, 1)):
+        save(tmp_path, step, best_step=best)
+    assert sorted(folder.name for folder in tmp_path.iterdir()) == ["step-1", "step-3", "step-4"]
+    save(tmp_path, 5, best_step=5)
+    assert sorted(folder.name for folder in tmp_path.iterdir()) == ["step-4", "step-5"]
+
+
+def test_the_checkpoint_of_a_step_is_believed_only_if_it_is_whole(tmp_path: Path) -> None:
+    save(tmp_path, 1)
+    (save(tmp_path, 2) / "state.safetensors").write_bytes(b"torn")
+    found = checkpoint_of(tmp_path, 1, "uid")
+    assert found is not None
+    assert found.step == 1
+    assert checkpoint_of(tmp_path, 2, "uid") is None
+    assert checkpoint_of(tmp_path, 3, "uid") is None
+    assert checkpoint_of(tmp_path, 1, "other") is None
 
 
 @pytest.mark.parametrize("torn", ["state.safetensors", "state.json", "manifest.json"])

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +11,8 @@ from safetensors.torch import load_file
 
 from qlora_trainer.fetch.main import fetch
 from qlora_trainer.paths import PodPaths
-from unit.trainer.pods import Gang, Pod, free_port
+from unit.trainer.pods import Gang, Pod
+from unit.trainer.ranks import run
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
@@ -67,30 +65,6 @@ def job(gang: Gang, variant: str, attempt: int, nodes: int = 2, **more: Any) -> 
     for pod in pods:
         fetch(pod.job, PodPaths(pod.root))
     return pods
-
-
-def run(*jobs: tuple[list[Pod], int | None]) -> None:
-    """Runs jobs one after another in one process a rank."""
-    world_size = len(jobs[0][0])
-    port = free_port()
-    workers = []
-    for rank in range(world_size):
-        roots = [f"{pods[rank].root}" + (f":{stop}" if stop else "") for pods, stop in jobs]
-        environment = {
-            "RANK": rank, "WORLD_SIZE": world_size, "LOCAL_RANK": 0, "LOCAL_SIZE": 1, "MASTER_ADDR": "127.0.0.1",
-            "MASTER_PORT": port, "DS_ACCELERATOR": "cpu", "OMP_NUM_THREADS": 1, "TQDM_DISABLE": 1,
-        }  # fmt: skip
-        workers.append(
-            subprocess.Popen(
-                [sys.executable, str(Path(__file__).with_name("resume_worker.py")), *roots],
-                env=os.environ | {key: str(value) for key, value in environment.items()},
-            )
-        )
-    try:
-        assert [worker.wait(600) for worker in workers] == [0] * world_size
-    finally:
-        for worker in workers:
-            worker.kill()
 
 
 def adapter(gang: Gang) -> dict[str, object]:

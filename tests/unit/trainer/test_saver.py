@@ -11,9 +11,10 @@ import torch
 
 from qlora_trainer.errors import TrainerError
 from qlora_trainer.rank import saver as saver_module
-from qlora_trainer.rank.checkpoint import newest_checkpoint
+from qlora_trainer.rank.checkpoint import checkpoint_of, newest_checkpoint
 from qlora_trainer.rank.claim import Claim
 from qlora_trainer.rank.saver import Saver
+from qlora_trainer.rank.standing import Standing
 
 FACTS = {"uid": "uid", "attempt": 1}
 
@@ -57,6 +58,20 @@ def test_a_saved_step_is_on_disk_and_told_after_the_wait(claim: Claim) -> None:
     assert checkpoint is not None
     assert (checkpoint.step, checkpoint.facts["loss"]) == (4, 0.5)
     progress.checkpoint.assert_called_once_with(4)
+
+
+def test_a_checkpoint_has_the_standing_of_its_own_step(claim: Claim) -> None:
+    standings = [Standing(4, 2.0, 4, 2.0, 2.0, 0), Standing(8, 3.0, 4, 2.0, 2.0, 1)]
+    saver = Saver(claim, 0, 3600, 1, FACTS, MagicMock(), standing=lambda: standings[0])
+    saver.save(None, 4, loss=0.5)
+    del standings[0]
+    saver.save(None, 9, loss=0.5)
+    saver.wait()
+    checkpoints = claim.output / "checkpoints"
+    for step, waited in ((4, 0), (9, 1)):
+        found = checkpoint_of(checkpoints, step, "uid")
+        assert found is not None
+        assert Standing.from_json(found.facts["standing"]).waited == waited
 
 
 def test_training_goes_on_while_one_is_written(claim: Claim, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -16,8 +16,11 @@ class Clock:
         return self.now
 
 
-def progress(step: int, resumed: int = 0, step_seconds: float | None = 1.0, state: str = "Training") -> Progress:
+def progress(
+    step: int, resumed: int = 0, step_seconds: float | None = 1.0, state: str = "Training", portions: int = 0
+) -> Progress:
     fields = {"state": state, "resumed_step": resumed, "step_seconds": step_seconds, "from_step": 0}
+    fields["evaluated_portions"] = portions
     return Progress.model_validate({"uid": "u", "attempt": 1, "step": step, "of": 9, "updated": 0.0, **fields})
 
 
@@ -53,3 +56,14 @@ def test_only_ranks_between_two_steps_are_judged(told: Progress) -> None:
     assert stall.stalled(told) is None
     clock.now = 1e6
     assert stall.stalled(told) is None
+
+
+def test_an_evaluation_that_goes_on_is_no_stall_and_one_that_hangs_is() -> None:
+    clock = Clock()
+    stall = StallClock(clock)
+    for portions in range(9):
+        assert stall.stalled(progress(3, portions=portions)) is None
+        clock.now += 25
+    assert stall.stalled(progress(3, portions=8)) is None
+    clock.now += 6
+    assert "no step for 31 s after step 3" in str(stall.stalled(progress(3, portions=8)))

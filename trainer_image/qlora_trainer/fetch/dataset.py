@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from qlora_api.reasons import Reason
@@ -11,7 +11,7 @@ from qlora_api.spec import DatasetPart, DatasetSpec
 from qlora_trainer import log
 from qlora_trainer.errors import TrainerError
 from qlora_trainer.fetch.folder import missing
-from qlora_trainer.rows.content import Fault
+from qlora_trainer.rows.content import Content, Fault
 from qlora_trainer.rows.files import ENDINGS
 from qlora_trainer.rows.formats import Shape
 from qlora_trainer.rows.read import examine
@@ -22,20 +22,20 @@ _DESCRIPTIONS = ("dataset_info.json", "dataset_infos.json", "dataset_dict.json",
 """Files that describe a dataset and hold no rows."""
 
 
-def dataset_files(part: DatasetPart, path: Path) -> list[Path]:
+def dataset_files(part: DatasetPart, path: Path, field: str = "dataset.source") -> list[Path]:
     """The file itself, or the data files below a folder that fit `files`, sorted by path.
 
     Raises:
         TrainerError: there is none, or they are of several kinds.
     """
     if not path.exists():
-        raise TrainerError(Reason.DATASET_INVALID, missing("dataset.source", part.source, path))
+        raise TrainerError(Reason.DATASET_INVALID, missing(field, part.source, path))
     if not path.is_dir():
         return [path]
     files = [file for file in sorted(path.rglob(part.files or "*")) if file.is_file() and _holds_rows(file, path)]
     fault = _fault(part, path, files)
     if fault:
-        raise TrainerError(Reason.DATASET_INVALID, f"dataset.source {part.source}: {fault}")
+        raise TrainerError(Reason.DATASET_INVALID, f"{field} {part.source}: {fault}")
     return files
 
 
@@ -57,14 +57,20 @@ def _fault(part: DatasetPart, path: Path, files: list[Path]) -> str:
     return ""
 
 
-def check_rows(part: DatasetPart, files: Sequence[Path], dataset: DatasetSpec) -> None:
+def check_rows(
+    part: DatasetPart, files: Sequence[Path], dataset: DatasetSpec, field: str = "dataset.source",
+    is_held_out: Callable[[Content], bool] = lambda _: False,
+) -> tuple[int, int]:  # fmt: skip
     """Reads every row once.
+
+    Returns:
+        Rows that are learned, and rows that are held out.
 
     Raises:
         TrainerError: rows are not of the format, or there is none, or a file cannot be read. The message names the
             first wrong row with its fault, and some more.
     """
-    good = wrong = 0
+    good = wrong = held_out = 0
     first, others = "", list[str]()
     try:
         for row in examine(files, Shape.of(dataset, part)):
@@ -75,19 +81,21 @@ def check_rows(part: DatasetPart, files: Sequence[Path], dataset: DatasetSpec) -
                     others.append(row.where)
             else:
                 good += 1
+                held_out += is_held_out(row.content)
     except OSError as error:
         raise TrainerError(
             Reason.DATASET_INVALID,
-            f"dataset.source {part.source}: {error.filename}: {error.strerror}; make it readable for this user",
+            f"{field} {part.source}: {error.filename}: {error.strerror}; make it readable for this user",
         ) from error
     if wrong:
         raise TrainerError(Reason.DATASET_INVALID, first + _others(others, wrong - 1, good + wrong))
     if not good:
         raise TrainerError(
             Reason.DATASET_INVALID,
-            f"dataset.source {part.source}: {files[0].name} is empty; write at least one row",
+            f"{field} {part.source}: {files[0].name} is empty; write at least one row",
         )
-    log.event("dataset", source=part.source, rows=good, files=len(files))
+    log.event("dataset", source=part.source, rows=good, held_out=held_out, files=len(files))
+    return good - held_out, held_out
 
 
 def _others(named: list[str], more: int, rows: int) -> str:

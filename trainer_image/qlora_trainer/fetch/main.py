@@ -6,14 +6,16 @@ from pathlib import Path
 
 from qlora_api import sources
 from qlora_api.job_file import JobFile
-from qlora_api.spec import QLoRAJobSpec
+from qlora_api.spec import DatasetPart, QLoRAJobSpec
 from qlora_trainer import log
 from qlora_trainer.fetch.adapter import check_adapter
-from qlora_trainer.fetch.dataset import check_rows, check_template, dataset_files
+from qlora_trainer.fetch.dataset import check_template
 from qlora_trainer.fetch.hub import fetch_from_hub
 from qlora_trainer.fetch.model import check_model
 from qlora_trainer.fetch.object_storage import fetch_from_object_storage
 from qlora_trainer.fetch.output import check_output
+from qlora_trainer.fetch.reporting import check_reporting
+from qlora_trainer.fetch.split import check_dataset, check_held_out
 from qlora_trainer.object_storage.probe import check_prefix
 from qlora_trainer.paths import PodPaths
 from qlora_trainer.push import check_repository
@@ -27,6 +29,7 @@ def fetch(job: JobFile, paths: PodPaths) -> ResolvedSources:
         TrainerError: one of them is not usable; the message names the field and what to write instead.
     """
     spec = job.spec
+    check_reporting(spec.reporting)
     output = output_folder(paths, spec.output.destination)
     with log.phase("check_output"):
         check_output(spec.output.destination, output)
@@ -36,21 +39,24 @@ def fetch(job: JobFile, paths: PodPaths) -> ResolvedSources:
             check_repository(spec.output.push_to)
 
     model, model_revision = _model(paths, spec)
-    datasets = [_dataset(paths, spec, i) for i in range(len(spec.dataset.parts))]
+    parts = spec.dataset.parts
+    datasets = [_rows(paths, spec, part, paths.work / "dataset" / str(i)) for i, part in enumerate(parts)]
+    own = spec.evaluation.part(spec.dataset) if spec.evaluation is not None else None
+    held_out = (own, _rows(paths, spec, own, paths.work / "held-out")) if own else None
     with log.phase("check_model"):
-        check_model(spec.model.source, model, needs_chat_template=spec.dataset.needs_model_template)
+        check_model(spec.model.source, model, needs_chat_template=spec.needs_model_template)
         check_adapter(spec, model)
     with log.phase("check_dataset"):
         if spec.dataset.chat_template is not None:
             check_template(spec.dataset.chat_template)
-        files = [dataset_files(part, path) for part, path in zip(spec.dataset.parts, datasets, strict=True)]
-        for part, found in zip(spec.dataset.parts, files, strict=True):
-            check_rows(part, found, spec.dataset)
+        files = check_dataset(spec, datasets)
+        held_out_files = check_held_out(*held_out, spec) if held_out else []
 
     resolved = ResolvedSources(
         model=str(model),
         model_revision=model_revision,
         dataset=[[str(file) for file in found] for found in files],
+        evaluation=[str(file) for file in held_out_files],
         output=str(output),
     )
     resolved.write(paths)
@@ -69,9 +75,8 @@ def _model(paths: PodPaths, spec: QLoRAJobSpec) -> tuple[Path, str | None]:
         return fetch_from_hub(model.source, "model", model.revision, folder)
 
 
-def _dataset(paths: PodPaths, spec: QLoRAJobSpec, index: int) -> Path:
-    """The local path of a part of the dataset."""
-    part, folder = spec.dataset.parts[index], paths.work / "dataset" / str(index)
+def _rows(paths: PodPaths, spec: QLoRAJobSpec, part: DatasetPart, folder: Path) -> Path:
+    """The local path of a part of the dataset or of the held-out rows, which lies in `folder` if it is downloaded."""
     location = sources.parse(part.source)
     if location.is_mounted:
         return mounted(paths, part.source)

@@ -32,9 +32,13 @@ from qlora_trainer.object_storage.download import download, list_files
 from qlora_trainer.object_storage.fault import explain_output
 from qlora_trainer.object_storage.register import Register
 from qlora_trainer.object_storage.upload import keys_below, remove_below, upload_file, upload_folder
-from qlora_trainer.rank.checkpoint import Checkpoint, newest_checkpoint
+from qlora_trainer.rank.chart import CHART
+from qlora_trainer.rank.checkpoint import checkpoint_of, newest_checkpoint
 from qlora_trainer.rank.claim import OWNED, Claim
+from qlora_trainer.rank.journal import EVALUATIONS, SAMPLES, STEPS
+from qlora_trainer.rank.tensorboard import FOLDER as TENSORBOARD
 
+_FIGURES = (STEPS, EVALUATIONS, SAMPLES, CHART)
 _TRIES = 10
 """Times that two attempts may come between each other before one gives up."""
 
@@ -104,35 +108,37 @@ class BucketClaim(Claim):
                 self._swap(self._record.model_copy(update={"previous": None}))
             self._remove_orphans()
             self._bring_newest()
-            self._download("log.jsonl", self.output)
+            for name in _FIGURES:
+                self._download(name, self.output)
+            self._download(TENSORBOARD, self.output / TENSORBOARD)
             if self._record.finished:
                 self._download("adapter", self.output / "adapter")
 
     def check(self) -> None:
         """Nothing to look at: what an older attempt writes from here on does not count."""
 
-    def bring(self, checkpoint: Checkpoint) -> None:
-        """Downloads a checkpoint that rank 0 has found into the folder of this pod. One rank of each pod calls it.
+    def bring(self, step: int) -> None:
+        """Downloads the checkpoint of a step into the folder of this pod, if it has none. One rank of a pod calls it.
 
         Raises:
             TrainerError: another attempt has taken over, or the store is at fault.
         """
         checkpoints = self.output / "checkpoints"
-        found = newest_checkpoint(checkpoints, self.uid)
-        if found is not None and found.step == checkpoint.step:
+        if checkpoint_of(checkpoints, step, self.uid) is not None:
             return
-        shutil.rmtree(checkpoints, ignore_errors=True)
+        folder = checkpoints / f"step-{step}"
+        shutil.rmtree(folder, ignore_errors=True)
         with self._told():
             record = _decode(self._register.peek())
-            saved = [saved for saved in record.checkpoints if saved.step == checkpoint.step] if record else []
+            saved = [saved for saved in record.checkpoints if saved.step == step] if record else []
             if not saved:
                 raise self._lost()
-            self._download(saved[0].prefix, checkpoints / checkpoint.folder.name)
-        if newest_checkpoint(checkpoints, self.uid) is None:
+            self._download(saved[0].prefix, folder)
+        if checkpoint_of(checkpoints, step, self.uid) is None:
             raise TrainerError(Reason.TRAINER_FAILED, f"{saved[0].prefix} was damaged on its way to this pod")
 
-    def publish_checkpoint(self, folder: Path) -> None:
-        """Uploads a checkpoint and lets it count; then removes those that no longer do.
+    def publish_checkpoint(self, folder: Path, best_step: int | None) -> None:
+        """Uploads a checkpoint and lets it count; then removes those that no longer do. That of the best step does.
 
         Raises:
             TrainerError: another attempt has taken over, or the store is at fault.
@@ -142,10 +148,12 @@ class BucketClaim(Claim):
         with self._told():
             upload_folder(self._bucket, folder, f"{self._prefix}/{prefix}", last="manifest.json")
             older = (saved for saved in self._record.checkpoints if saved.step < step)
-            kept = (Saved(step=step, prefix=prefix), *older)[: self._keep]
+            all_of_them = (Saved(step=step, prefix=prefix), *older)
+            best = (saved for saved in all_of_them[self._keep :] if saved.step == best_step)
+            kept = (*all_of_them[: self._keep], *best)
             dropped = [saved for saved in self._record.checkpoints if saved not in kept]
             self._swap(self._record.model_copy(update={"checkpoints": kept}))
-            self._upload_log()
+            self._upload_figures()
             for saved in dropped:
                 remove_below(self._bucket, f"{self._prefix}/{saved.prefix}")
 
@@ -158,7 +166,7 @@ class BucketClaim(Claim):
         with self._told():
             self._swap(self._record)
             upload_folder(self._bucket, self.output / "adapter", f"{self._prefix}/adapter", last="provenance.json")
-            self._upload_log()
+            self._upload_figures()
             self._swap(self._record.model_copy(update={"finished": True}))
 
     def _claim(self) -> None:
@@ -232,10 +240,12 @@ class BucketClaim(Claim):
     def _download(self, name: str, folder: Path) -> None:
         download(self._bucket, list_files(self._bucket, f"{self._prefix}/{name}"), folder)
 
-    def _upload_log(self) -> None:
-        file = self.output / "log.jsonl"
-        if file.exists():
-            upload_file(self._bucket, file, f"{self._prefix}/{file.name}")
+    def _upload_figures(self) -> None:
+        """Log, evaluations, samples, chart and event files, as far as there are any."""
+        files = [self.output / name for name in _FIGURES]
+        for file in [*files, *(self.output / TENSORBOARD).rglob("*")]:
+            if file.is_file():
+                upload_file(self._bucket, file, f"{self._prefix}/{file.relative_to(self.output)}")
 
     @contextmanager
     def _told(self) -> Iterator[None]:

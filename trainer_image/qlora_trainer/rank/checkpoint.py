@@ -36,8 +36,10 @@ class Checkpoint(NamedTuple):
         return load_file(self.folder / _TENSORS)
 
 
-def write_checkpoint(checkpoints: Path, step: int, state: State, facts: dict[str, Any], keep: int) -> Path:
-    """Writes `step-N` and removes all but the `keep` newest up to it.
+def write_checkpoint(
+    checkpoints: Path, step: int, state: State, facts: dict[str, Any], keep: int, best_step: int | None = None
+) -> Path:
+    """Writes `step-N` and removes all but the `keep` newest up to it, and the one of the best step.
 
     Later steps that lie there are not counted: training went back behind them, so they must be damaged. They go too.
 
@@ -52,19 +54,26 @@ def write_checkpoint(checkpoints: Path, step: int, state: State, facts: dict[str
         write_json(folder / _MANIFEST, {"uid": facts["uid"], "attempt": facts["attempt"], "sha256": digests})
     older = [folder for number, folder in _folders(checkpoints) if number <= step]
     later = [folder for number, folder in _folders(checkpoints) if number > step]
+    best = checkpoints / f"step-{best_step}"
     for folder in [*later, *older[keep:]]:
-        shutil.rmtree(folder, ignore_errors=True)
+        if folder != best:
+            shutil.rmtree(folder, ignore_errors=True)
     return target
 
 
 def newest_checkpoint(checkpoints: Path, uid: str) -> Checkpoint | None:
     """The newest complete checkpoint of the job, or None."""
-    for step, folder in _folders(checkpoints):
-        manifest = read_json(folder / _MANIFEST) or {}
-        facts = read_json(folder / _FACTS)
-        if facts is not None and manifest.get("uid") == uid and _is_whole(folder, manifest.get("sha256")):
-            return Checkpoint(folder, step, facts)
-    return None
+    found = (checkpoint_of(checkpoints, step, uid) for step, _ in _folders(checkpoints))
+    return next((checkpoint for checkpoint in found if checkpoint is not None), None)
+
+
+def checkpoint_of(checkpoints: Path, step: int, uid: str) -> Checkpoint | None:
+    """The checkpoint of a step, or None if it is not there, not complete, or another job's."""
+    folder = checkpoints / f"step-{step}"
+    manifest, facts = read_json(folder / _MANIFEST) or {}, read_json(folder / _FACTS)
+    if facts is None or manifest.get("uid") != uid or not _is_whole(folder, manifest.get("sha256")):
+        return None
+    return Checkpoint(folder, step, facts)
 
 
 def remove_unfinished(checkpoints: Path) -> None:

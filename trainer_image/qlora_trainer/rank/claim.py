@@ -12,17 +12,16 @@ The folder of another job is not resumed. What that job left is moved to `previo
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from qlora_api.reasons import Reason
 from qlora_trainer.errors import TrainerError
 from qlora_trainer.files import read_json, write_json
-
-if TYPE_CHECKING:
-    from qlora_trainer.rank.checkpoint import Checkpoint
+from qlora_trainer.rank.chart import CHART
+from qlora_trainer.rank.journal import EVALUATIONS, SAMPLES, STEPS
+from qlora_trainer.rank.tensorboard import FOLDER as TENSORBOARD
 
 _FILE = "attempt.json"
-OWNED = ("adapter", "checkpoints", "log.jsonl", _FILE)
+OWNED = ("adapter", "checkpoints", STEPS, EVALUATIONS, SAMPLES, CHART, TENSORBOARD, _FILE)
 """What this trainer writes into an output folder."""
 
 
@@ -70,10 +69,10 @@ class Claim:
                 Reason.STOPPED, f"new pods of attempt {self.attempt} have taken over; these write no more"
             )
 
-    def bring(self, checkpoint: Checkpoint) -> None:
-        """Sees to it that this pod has a checkpoint that rank 0 has found. On a volume it has."""
+    def bring(self, step: int) -> None:
+        """Sees to it that this pod has the checkpoint of a step. On a volume it has."""
 
-    def publish_checkpoint(self, folder: Path) -> None:
+    def publish_checkpoint(self, folder: Path, best_step: int | None) -> None:
         """Lets a checkpoint outlive the pod. On a volume it does."""
 
     def publish_adapter(self) -> None:

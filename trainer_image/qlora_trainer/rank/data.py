@@ -58,9 +58,10 @@ class Dataset:
     def sequence(self, number: int) -> list[Document]:
         """The documents of one sequence."""
         members = self.members[int(self.begins[number]) : int(self.begins[number + 1])]
-        return [self._document(int(member)) for member in members]
+        return [self.document(int(member)) for member in members]
 
-    def _document(self, number: int) -> Document:
+    def document(self, number: int) -> Document:
+        """A document, counted from 0 in the order of the rows."""
         part = slice(int(self.offsets[number]), int(self.offsets[number + 1]))
         return Document(self.ids[part], self.learned[part])
 

@@ -15,6 +15,7 @@ from qlora_trainer.errors import TrainerError
 from qlora_trainer.rank.adalora import RankAllocation
 from qlora_trainer.rank.batches import global_batch, micro_batches
 from qlora_trainer.rank.data import Dataset
+from qlora_trainer.rank.evaluation import Evaluation, Verdict
 from qlora_trainer.rank.loss import collate, loss_sum
 from qlora_trainer.rank.progress import ProgressWriter
 from qlora_trainer.rank.saver import Saver
@@ -24,16 +25,16 @@ from qlora_trainer.rank.stop import StopSignal
 
 def train(
     engine: Any, dataset: Dataset, job: JobFile, from_step: int, of: int, saver: Saver, progress: ProgressWriter,
-    stop: StopSignal, allocation: RankAllocation | None = None,
+    stop: StopSignal, allocation: RankAllocation | None = None, evaluation: Evaluation | None = None,
 ) -> bool:  # fmt: skip
-    """Trains from optimizer step `from_step` to `of`. Collective.
+    """Trains from optimizer step `from_step` to `of`, or until the evaluation ends it. Collective.
 
     The loss is the mean over all learned tokens of the global batch. DeepSpeed averages the ranks' gradients, so each
     micro-batch contributes its sum x world size / learned tokens, and the result depends neither on the world size nor
     on how a rank's share is cut into micro-batches.
 
     Returns:
-        Whether the last step was reached; False if the pods were asked to stop. A checkpoint is on disk either way.
+        Whether all is done; False if the pods were asked to stop. A checkpoint is on disk either way.
 
     Raises:
         TrainerError: LossDiverged; or what a checkpoint ran into.
@@ -42,8 +43,13 @@ def train(
     rank, world_size = comm.get_rank(), comm.get_world_size()
     share = training.global_batch_size // world_size
     stop.is_training = True
-    stopped = False
+    verdict = evaluation.after(from_step) if evaluation else Verdict.GO_ON  # one that was interrupted
+    if verdict is Verdict.SAVE and progress.progress.loss is not None:
+        saver.save(engine, from_step, progress.progress.loss)
+    stopped = verdict is Verdict.INTERRUPTED
     for step in range(from_step, of):
+        if stopped or (evaluation and evaluation.has_converged):
+            break
         begin = time.monotonic()
         rate = learning_rate(step, of, training)
         for group in engine.optimizer.param_groups:
@@ -79,12 +85,14 @@ def train(
         norm = float(engine.get_global_grad_norm() or 0.0)
         progress.step(step + 1, mean_loss, rate, norm, int(dataset.lengths[batch].sum()), time.monotonic() - begin)
         stopped, due = bool(agreed[1]), bool(agreed[2])
-        if stopped or due or step + 1 == of:
+        verdict = evaluation.after(step + 1) if evaluation and not stopped else Verdict.GO_ON
+        stopped = stopped or verdict is Verdict.INTERRUPTED
+        if stopped or due or step + 1 == of or verdict is Verdict.SAVE:
             saver.save(engine, step + 1, mean_loss)
-        if stopped:
-            break
     saver.wait()
-    return progress.progress.step == of
+    if evaluation is not None and evaluation.has_converged:
+        return True
+    return progress.progress.step == of and not (evaluation and evaluation.is_due(of))
 
 
 def _votes(*votes: bool) -> list[torch.Tensor]:

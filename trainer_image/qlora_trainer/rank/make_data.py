@@ -1,8 +1,9 @@
-"""Makes the tokenised dataset: once in each pod, by its first rank."""
+"""Makes the tokenised datasets, learned and held out: once in each pod, by its first rank."""
 
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -11,14 +12,18 @@ import numpy as np
 import torch
 from safetensors.torch import save_file
 
-from qlora_api.spec import QLoRAJobSpec, TrainingSpec
+from qlora_api.reasons import Reason
+from qlora_api.spec import DatasetPart, QLoRAJobSpec, TrainingSpec
 from qlora_trainer import log
+from qlora_trainer.errors import TrainerError
 from qlora_trainer.files import new_folder, write_json
 from qlora_trainer.rank.data import ABOUT, INDEX
 from qlora_trainer.rank.packing import Packing, one_a_sequence, pack
 from qlora_trainer.rank.store import Figures, TokenWriter
 from qlora_trainer.rank.tokenize_part import tokenize_part
+from qlora_trainer.rows.content import Row
 from qlora_trainer.rows.formats import Shape
+from qlora_trainer.rows.held_out import is_held_out
 from qlora_trainer.rows.read import read_rows
 
 
@@ -30,19 +35,76 @@ def make_dataset(
     Raises:
         TrainerError: a row cannot be used, or a part has nothing to learn.
     """
-    length = spec.training.sequence_length
     with new_folder(folder) as new:
         ends: list[int] = []
         with TokenWriter(new) as writer:
             for part, files in zip(spec.dataset.parts, sources, strict=True):
-                shape = Shape.of(spec.dataset, part)
-                tokenize_part(islice(read_rows(files, shape), rows), part.source, shape.loss, length, tokenizer, writer)
+                begin, wanted = len(writer), islice(_rows(files, part, spec, held_out=False), rows)
+                dropped = _tokenize(wanted, part, spec, tokenizer, writer)
+                if len(writer) == begin:
+                    raise _nothing_to_learn(f"dataset.source {part.source}", dropped)
                 ends.append(len(writer))
-        index, sizes = arrange(writer.figures, ends, spec.training)
-        save_file({name: torch.from_numpy(array) for name, array in index.items()}, new / INDEX)
         weights = [part.weight for part in spec.dataset.parts]
-        about = {"isPacked": spec.training.packing, "sizes": sizes, "weights": weights, "sha256": _digest(sources)}
-        write_json(new / ABOUT, about)
+        _finish(new, writer.figures, ends, spec.training, weights, sources)
+
+
+def make_held_out(folder: Path, sources: list[list[Path]], spec: QLoRAJobSpec, tokenizer: Any) -> None:
+    """Tokenises the rows of `spec.evaluation` into `folder`, as one part.
+
+    Args:
+        folder: where the tokens go.
+        sources: the files of `evaluation.source`, or without one those of each part of the dataset.
+        spec: with an evaluation.
+        tokenizer: of the model.
+
+    Raises:
+        TrainerError: a row cannot be used, or there is nothing to learn in any of them.
+    """
+    assert spec.evaluation is not None, "called only for a job that evaluates"
+    own = spec.evaluation.part(spec.dataset)
+    with new_folder(folder) as new:
+        with TokenWriter(new) as writer:
+            dropped = sum(
+                _tokenize(_rows(files, part, spec, held_out=own is None), part, spec, tokenizer, writer)
+                for part, files in zip([own] if own else spec.dataset.parts, sources, strict=True)
+            )
+        if not len(writer):
+            raise _nothing_to_learn(f"evaluation.source {own.source}" if own else "evaluation.fraction", dropped)
+        _finish(new, writer.figures, [len(writer)], spec.training, [1.0], sources)
+
+
+def _rows(files: list[Path], part: DatasetPart, spec: QLoRAJobSpec, held_out: bool) -> Iterator[Row]:
+    """The rows of a part on one side of the split, if there is one."""
+    rows = read_rows(files, Shape.of(spec.dataset, part))
+    fraction = spec.evaluation.fraction if spec.evaluation is not None else None
+    if fraction is None:
+        return rows
+    return (row for row in rows if is_held_out(row.content, fraction, spec.training.seed) == held_out)
+
+
+def _tokenize(rows: Iterator[Row], part: DatasetPart, spec: QLoRAJobSpec, tokenizer: Any, writer: TokenWriter) -> int:
+    """Returns how many rows had nothing to learn."""
+    length = spec.training.sequence_length
+    return tokenize_part(rows, part.source, spec.dataset.loss_of(part), length, tokenizer, writer)
+
+
+def _nothing_to_learn(field: str, rows: int) -> TrainerError:
+    return TrainerError(
+        Reason.DATASET_INVALID,
+        f"{field}: in all {rows} rows there is nothing to learn; write rows with answers that are not empty, or "
+        "dataset.loss: all",
+    )
+
+
+def _finish(
+    new: Path, figures: Figures, ends: list[int], training: TrainingSpec, weights: list[float],
+    sources: list[list[Path]],
+) -> None:  # fmt: skip
+    """Writes what is known of the documents beside their tokens."""
+    index, sizes = arrange(figures, ends, training)
+    save_file({name: torch.from_numpy(array) for name, array in index.items()}, new / INDEX)
+    about = {"isPacked": training.packing, "sizes": sizes, "weights": weights, "sha256": _digest(sources)}
+    write_json(new / ABOUT, about)
 
 
 def arrange(figures: Figures, ends: list[int], training: TrainingSpec) -> tuple[dict[str, np.ndarray], list[int]]:

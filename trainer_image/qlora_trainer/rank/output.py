@@ -12,6 +12,7 @@ from qlora_api.job_file import JobFile
 from qlora_api.spec import AdapterSpec
 from qlora_trainer.files import new_folder, read_json, write_json, write_text
 from qlora_trainer.rank.export import save_adapter
+from qlora_trainer.rank.standing import perplexity
 from qlora_trainer.sources import ResolvedSources
 
 ADAPTER = "adapter"
@@ -82,9 +83,22 @@ An adapter of `{base_name(job)}`, method {adapter_text(spec.adapter)}.
 
 Trained by qlora-operator on {sources} with a base of type {spec.quantization.type}: \
 {training["step"]} steps of {spec.training.global_batch_size} sequences, last loss {training["loss"]:.4f}.
-
+{_evaluation_text(training)}
     base = AutoModelForCausalLM.from_pretrained("the folder of {Path(base_name(job)).name}")
     model = PeftModel.from_pretrained(base, "this folder")
+"""
+
+
+def _evaluation_text(training: dict[str, Any]) -> str:
+    """A paragraph on the held-out rows, if there were any."""
+    found = training.get("evaluation")
+    if found is None:
+        return ""
+    step = training["exportedStep"]
+    loss = found["bestLoss"] if step == found["bestStep"] else found["loss"]
+    return f"""
+On held-out rows the mean loss a token is {loss:.4f}, a perplexity of {perplexity(loss):.2f}, at step {step}, whose \
+adapter this is.
 """
 
 

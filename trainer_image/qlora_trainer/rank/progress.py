@@ -1,21 +1,25 @@
-"""Tells how far the training is: a file for the supervisor, `log.jsonl` in the output folder, a line on stdout."""
+"""Tells how far the training is: a file for the supervisor, the reporters of rank 0, a line on stdout."""
 
 from __future__ import annotations
 
-import json
 import threading
 import time
 from collections import deque
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from qlora_api.job_file import JobFile
-from qlora_api.report import Progress
+from qlora_api.report import Evaluation, Progress
 from qlora_trainer import log
 from qlora_trainer.files import replace_text
+from qlora_trainer.rank.journal import Reporter
 from qlora_trainer.rank.memory import peak_gpu_bytes
+from qlora_trainer.rank.standing import Standing, perplexity
 
 _WINDOW = 20
+_PORTION_SECONDS = 0.5
+"""Time between two tellings of a portion."""
 
 
 class ProgressWriter:
@@ -24,19 +28,23 @@ class ProgressWriter:
     Args:
         job: the job.
         file: where the supervisor reads them; None on ranks that are not the first of their pod.
-        log_file: `log.jsonl`; None on every rank but 0.
+        reporters: none on every rank but 0.
         of: optimizer steps in all.
         from_step: step at which this attempt began.
         loss: loss of that step.
+        standing: what the evaluations until then have shown.
     """
 
     def __init__(
-        self, job: JobFile, file: Path | None, log_file: Path | None, of: int, from_step: int, loss: float | None
-    ) -> None:
+        self, job: JobFile, file: Path | None, reporters: Sequence[Reporter], of: int, from_step: int,
+        loss: float | None, standing: Standing | None = None,
+    ) -> None:  # fmt: skip
         self._file = file
-        self._log_file = log_file
+        self._reporters = reporters
         self._lock = threading.Lock()  # the thread that writes checkpoints tells of them too
         self._times: deque[float] = deque(maxlen=_WINDOW)
+        self._evaluation_seconds_a_step = 0.0
+        self._portions, self._portion_told = 0, 0.0
         self.progress = Progress(
             uid=job.uid,
             attempt=job.attempt,
@@ -46,6 +54,7 @@ class ProgressWriter:
             from_step=from_step,
             resumed_step=from_step,
             loss=loss,
+            evaluation=_evaluation(standing),
             last_checkpoint_step=from_step or None,
             updated=time.time(),
         )
@@ -71,12 +80,12 @@ class ProgressWriter:
                 "step": step,
                 "loss": loss,
                 "tokens_per_second": tokens / seconds,
-                "eta_seconds": mean * (self.progress.of - step),
+                "eta_seconds": (mean + self._evaluation_seconds_a_step) * (self.progress.of - step),
                 "step_seconds": mean,
                 "gpu_memory_bytes": peak_gpu_bytes(),
             }
         )
-        if self._log_file is None:
+        if not self._reporters:
             return
         line = {
             "step": step,
@@ -88,15 +97,70 @@ class ProgressWriter:
             "seconds": round(seconds, 4),
         }
         log.event("step", **line)
-        with self._log_file.open("a") as file:
-            file.write(json.dumps(line) + "\n")
+        for reporter in self._reporters:
+            reporter.step(line)
+
+    def portion(self) -> None:
+        """Tells that an evaluation goes on, at most a few times a second."""
+        self._portions += 1
+        now = time.monotonic()
+        if now - self._portion_told >= _PORTION_SECONDS:
+            self._portion_told = now
+            self._write({"evaluated_portions": self._portions})
+
+    def evaluated(self, standing: Standing, tokens: int, seconds: float, every: int) -> None:
+        """Tells of an evaluation.
+
+        Args:
+            standing: with it.
+            tokens: learned tokens of the held-out rows.
+            seconds: its duration.
+            every: steps between two.
+        """
+        self._evaluation_seconds_a_step = seconds / every
+        self._write({"evaluation": _evaluation(standing), "evaluated_portions": self._portions})
+        if not self._reporters:
+            return
+        line = {
+            "step": standing.step,
+            "loss": standing.loss,
+            "perplexity": round(perplexity(standing.loss), 4),
+            "best_step": standing.best_step,
+            "best_loss": standing.best_loss,
+            "tokens": tokens,
+            "seconds": round(seconds, 4),
+        }
+        log.event("evaluation", **line)
+        for reporter in self._reporters:
+            reporter.evaluation(line)
+
+    def sample(self, step: int, number: int, prompt: str, text: str, expected: str | None) -> None:
+        """Tells of a text that the model has written, the same `number` for the same prompt."""
+        known = {} if expected is None else {"expected": expected}
+        for reporter in self._reporters:
+            reporter.sample({"step": step, "number": number, "prompt": prompt, "text": text, **known})
 
     def checkpoint(self, step: int) -> None:
         """Tells of a complete checkpoint."""
         self._write({"last_checkpoint_step": step})
+        for reporter in self._reporters:
+            reporter.saved()
+
+    def close(self) -> None:
+        """Returns when the reporters have written all that they know."""
+        for reporter in self._reporters:
+            reporter.close()
 
     def _write(self, update: dict[str, Any]) -> None:
         with self._lock:
             self.progress = self.progress.model_copy(update={**update, "updated": time.time()})
             if self._file is not None:
                 replace_text(self._file, self.progress.model_dump_json(by_alias=True, exclude_none=True))
+
+
+def _evaluation(standing: Standing | None) -> Evaluation | None:
+    if standing is None:
+        return None
+    return Evaluation(
+        step=standing.step, loss=standing.loss, best_step=standing.best_step, best_loss=standing.best_loss
+    )

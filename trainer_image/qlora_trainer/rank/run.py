@@ -16,27 +16,30 @@ from qlora_api.job_file import JobFile
 from qlora_api.reasons import Reason
 from qlora_api.report import Termination
 from qlora_trainer import log, termination
-from qlora_trainer.errors import TrainerError
 from qlora_trainer.job import load_job
 from qlora_trainer.paths import PodPaths
 from qlora_trainer.push import push
 from qlora_trainer.rank.adalora import RankAllocation
 from qlora_trainer.rank.batches import total_steps
-from qlora_trainer.rank.checkpoint import Checkpoint, newest_checkpoint, remove_unfinished
-from qlora_trainer.rank.claim import Claim
+from qlora_trainer.rank.chart import Chart
 from qlora_trainer.rank.claims import make_claim
 from qlora_trainer.rank.data import Dataset, load_dataset, wait_for_dataset
 from qlora_trainer.rank.engine import make_engine
+from qlora_trainer.rank.evaluation import Evaluation
 from qlora_trainer.rank.isolation import check_isolation
+from qlora_trainer.rank.journal import Journal, Reporter
 from qlora_trainer.rank.loop import train
-from qlora_trainer.rank.make_data import make_dataset
+from qlora_trainer.rank.make_data import make_dataset, make_held_out
 from qlora_trainer.rank.model import load_model
-from qlora_trainer.rank.output import ADAPTER, finished_facts, is_finished, write_adapter
+from qlora_trainer.rank.output import ADAPTER, write_adapter
 from qlora_trainer.rank.progress import ProgressWriter
+from qlora_trainer.rank.resume import agree_on_checkpoint, agree_where_to_begin, check_same_data, standing_of
 from qlora_trainer.rank.saver import Saver
 from qlora_trainer.rank.state import gather_parameters, restore_state
 from qlora_trainer.rank.stop import StopSignal
+from qlora_trainer.rank.tensorboard import TensorBoard
 from qlora_trainer.rank.tokenizer import load_tokenizer
+from qlora_trainer.rank.trackers import trackers
 from qlora_trainer.sources import ResolvedSources
 
 
@@ -54,12 +57,12 @@ def run(paths: PodPaths, rank: int, stop: StopSignal) -> Termination:
     device = _device(job, local_rank)
 
     with log.phase("tokenize", rank=rank):
-        dataset = _dataset(paths, job, sources, is_first=local_rank == 0)
+        dataset, held_out = _datasets(paths, job, sources, is_first=local_rank == 0)
     with log.phase("rendezvous", rank=rank):
         deepspeed.init_distributed(dist_backend="nccl" if device.type == "cuda" else "gloo", verbose=False)
 
     claim = make_claim(job, output)
-    finished, checkpoint = _agree_where_to_begin(claim, rank, is_first=local_rank == 0)
+    finished, checkpoint = agree_where_to_begin(claim, rank, is_first=local_rank == 0)
     if finished is not None:
         log.event("already_finished", adapter=str(output / "adapter"))
         if rank == 0:
@@ -84,20 +87,32 @@ def run(paths: PodPaths, rank: int, stop: StopSignal) -> Termination:
         from_step = checkpoint.step
 
     facts = {"uid": job.uid, "attempt": job.attempt, "of": of, "datasetSha256": dataset.sha256}
-    _check_same_data(checkpoint, facts)
+    if held_out is not None:
+        facts["heldOutSha256"] = held_out.sha256
+    check_same_data(checkpoint, facts)
+    standing = standing_of(checkpoint)
     progress = ProgressWriter(
         job,
         paths.progress if local_rank == 0 else None,
-        output / "log.jsonl" if rank == 0 else None,
+        _reporters(job, output, paths.work, from_step) if rank == 0 else [],
         of,
         from_step,
         loss=None if checkpoint is None else checkpoint.facts["loss"],
+        standing=standing,
     )
+    evaluation = None
+    if held_out is not None:
+        tokenizer = load_tokenizer(sources.model, job.spec.dataset)
+        evaluation = Evaluation(job, engine, held_out, tokenizer, of, standing, progress, stop)
     log.event("training", rank=rank, from_step=from_step, of=of, sequences=len(dataset))
     checkpoints = job.spec.checkpoint
     more = dict if allocation is None else allocation.state
-    saver = Saver(claim, rank, parse_duration(checkpoints.every), checkpoints.keep, facts, progress, more)
-    done = train(engine, dataset, job, from_step, of, saver, progress, stop, allocation)
+    saver = Saver(
+        claim, rank, parse_duration(checkpoints.every), checkpoints.keep, facts, progress, more,
+        lambda: evaluation.standing if evaluation else None,
+    )  # fmt: skip
+    done = train(engine, dataset, job, from_step, of, saver, progress, stop, allocation, evaluation)
+    progress.close()
     figures = {"step": progress.progress.step, "of": of, "fromStep": from_step, "loss": progress.progress.loss}
     if not done:
         return termination.failed(
@@ -105,6 +120,12 @@ def run(paths: PodPaths, rank: int, stop: StopSignal) -> Termination:
             f"asked to stop; the checkpoint of step {figures['step']} is complete",
             **{key: value for key, value in figures.items() if value is not None},
         )
+    if evaluation is not None:
+        figures |= _result(evaluation, progress, of)
+        if evaluation.step_to_export != figures["step"]:
+            with log.phase("restore_best", rank=rank, step=evaluation.step_to_export):
+                best = agree_on_checkpoint(claim, evaluation.step_to_export, rank, is_first=local_rank == 0)
+                restore_state(engine, best.load(), best.step)
     parameters = gather_parameters(engine)
     if rank == 0:
         claim.check()
@@ -123,49 +144,30 @@ def _device(job: JobFile, local_rank: int) -> torch.device:
     return torch.device("cuda", local_rank)
 
 
-def _dataset(paths: PodPaths, job: JobFile, sources: ResolvedSources, is_first: bool) -> Dataset:
+def _datasets(
+    paths: PodPaths, job: JobFile, sources: ResolvedSources, is_first: bool
+) -> tuple[Dataset, Dataset | None]:
+    """What is learned, and what is held out."""
+    evaluates = job.spec.evaluation is not None
     if is_first and not paths.tokens.exists():
-        files = [[Path(file) for file in part] for part in sources.dataset]
-        make_dataset(paths.tokens, files, job.spec, load_tokenizer(sources.model, job.spec.dataset))
+        tokenizer = load_tokenizer(sources.model, job.spec.dataset)
+        if evaluates:
+            make_held_out(paths.held_out_tokens, sources.held_out_files, job.spec, tokenizer)
+        make_dataset(paths.tokens, sources.dataset_files, job.spec, tokenizer)
     wait_for_dataset(paths.tokens)
-    return load_dataset(paths.tokens)
+    return load_dataset(paths.tokens), load_dataset(paths.held_out_tokens) if evaluates else None
 
 
-def _agree_where_to_begin(claim: Claim, rank: int, is_first: bool) -> tuple[dict[str, Any] | None, Checkpoint | None]:
-    """Facts of the training if the job is finished, and else its newest checkpoint. Rank 0 looks, so all see the same.
-
-    Args:
-        claim: the output.
-        rank: this rank.
-        is_first: whether it is the first of its pod.
-    """
-    found: list[Any] = [None, None]
-    if rank == 0:
-        claim.take()
-        checkpoints = claim.output / "checkpoints"
-        remove_unfinished(checkpoints)
-        facts = finished_facts(claim.output) if is_finished(claim.output, claim.uid) else None
-        found = [facts, newest_checkpoint(checkpoints, claim.uid)]
-    torch.distributed.broadcast_object_list(found, src=0)
-    finished, checkpoint = found
-    if finished is not None or checkpoint is None:
-        return finished, None
-    if is_first:
-        claim.bring(checkpoint)
-    comm.barrier()
-    return None, checkpoint._replace(folder=claim.output / "checkpoints" / checkpoint.folder.name)
+def _reporters(job: JobFile, output: Path, scratch: Path, from_step: int) -> list[Reporter]:
+    """Where the figures go; the chart is drawn from what the journal before it has written."""
+    return [Journal(output), TensorBoard(output, from_step), Chart(output), *trackers(job, scratch)]
 
 
-def _check_same_data(checkpoint: Checkpoint | None, facts: dict[str, Any]) -> None:
-    """The order of the sequences is a function of their number, so other data would silently change the run."""
-    if checkpoint is None:
-        return
-    if checkpoint.facts["datasetSha256"] != facts["datasetSha256"]:
-        raise TrainerError(
-            Reason.DATASET_INVALID,
-            f"dataset.source has changed since {checkpoint.folder.name} was saved; put the old files back, "
-            "or delete the job and create it again",
-        )
+def _result(evaluation: Evaluation, progress: ProgressWriter, of: int) -> dict[str, Any]:
+    """What the evaluations say about the adapter."""
+    told = progress.progress.evaluation
+    figures: dict[str, Any] = {"evaluation": told and told.to_json(), "exportedStep": evaluation.step_to_export}
+    return {**figures, "message": evaluation.ending()} if progress.progress.step < of else figures
 
 
 def _push(job: JobFile, output: Path) -> None:

@@ -13,6 +13,7 @@ from qlora_trainer import log
 from qlora_trainer.rank.checkpoint import write_checkpoint
 from qlora_trainer.rank.claim import Claim
 from qlora_trainer.rank.progress import ProgressWriter
+from qlora_trainer.rank.standing import Standing
 from qlora_trainer.rank.state import State, gather_state
 
 CHECK_SECONDS = 1.0
@@ -30,11 +31,12 @@ class Saver:
         facts: what goes into the checkpoint beside the tensors.
         progress: is told of each complete checkpoint.
         more: tensors besides those of `gather_state`, the same on every rank.
+        standing: what the evaluations have shown; its best step is kept besides the newest ones.
     """
 
     def __init__(
         self, claim: Claim, rank: int, every: float, keep: int, facts: dict[str, Any], progress: ProgressWriter,
-        more: Callable[[], State] = dict,
+        more: Callable[[], State] = dict, standing: Callable[[], Standing | None] = lambda: None,
     ) -> None:  # fmt: skip
         self._claim = claim
         self._is_writer = rank == 0
@@ -43,6 +45,7 @@ class Saver:
         self._facts = facts
         self._progress = progress
         self._more = more
+        self._standing = standing
         self._last = self._checked = time.monotonic()
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="checkpoint")
         self._writing: Future[None] | None = None
@@ -75,7 +78,7 @@ class Saver:
         self._last = time.monotonic()
         if self._is_writer:
             self._finish_writing()
-            self._writing = self._thread.submit(self._write, step, loss, state, self._last - begin)
+            self._writing = self._thread.submit(self._write, step, loss, self._standing(), state, self._last - begin)
 
     def wait(self) -> None:
         """Waits until the last checkpoint is on disk. Collective: no rank goes on before.
@@ -91,12 +94,13 @@ class Saver:
             self._writing.result()
             self._writing = None
 
-    def _write(self, step: int, loss: float, state: State, stall: float) -> None:
+    def _write(self, step: int, loss: float, standing: Standing | None, state: State, stall: float) -> None:
         begin = time.monotonic()
         self._claim.check()
-        facts = {**self._facts, "loss": loss}
-        folder = write_checkpoint(self._claim.output / "checkpoints", step, state, facts, self._keep)
-        self._claim.publish_checkpoint(folder)
+        facts = {**self._facts, "loss": loss, **({"standing": standing.to_json()} if standing else {})}
+        best = standing.best_step if standing else None
+        folder = write_checkpoint(self._claim.output / "checkpoints", step, state, facts, self._keep, best)
+        self._claim.publish_checkpoint(folder, best)
         self._progress.checkpoint(step)
         log.event(
             "checkpoint", step=step, stall_seconds=round(stall, 3), write_seconds=round(time.monotonic() - begin, 3)

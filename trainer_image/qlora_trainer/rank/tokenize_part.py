@@ -18,11 +18,14 @@ from qlora_trainer.rows.content import Row, Text
 
 def tokenize_part(
     rows: Iterable[Row], source: str, loss: Loss, length: int, tokenizer: Any, writer: TokenWriter
-) -> None:
+) -> int:
     """Writes rows as documents of at most `length` tokens. Rows that have nothing to learn are left out.
 
+    Returns:
+        How many were left out.
+
     Raises:
-        TrainerError: DatasetInvalid: a row cannot be used, or none is left.
+        TrainerError: DatasetInvalid: a row cannot be used.
     """
     used = dropped = cut = tokens = learned = 0
     for row in rows:
@@ -36,12 +39,7 @@ def tokenize_part(
             tokens += len(document.ids)
             learned += document.targets
     log.event("tokenized", source=source, rows=used, tokens=tokens, learned=learned, cut=cut, dropped=dropped)
-    if not used:
-        raise TrainerError(
-            Reason.DATASET_INVALID,
-            f"dataset.source {source}: in all {dropped} rows there is nothing to learn; "
-            "write rows with answers that are not empty, or dataset.loss: all",
-        )
+    return dropped
 
 
 def _documents(row: Row, whole: Sequence, length: int) -> Iterator[Sequence]:

@@ -14,6 +14,8 @@ _GAUGES = {
     "step": "Optimizer steps done.",
     "of": "Optimizer steps in all.",
     "loss": "Mean loss a token at that step, over all ranks, in nats.",
+    "evaluation.loss": "Mean loss a held-out token at the newest evaluation, in nats.",
+    "evaluation.best_loss": "The lowest of these losses so far.",
     "tokens_per_second": "Tokens trained a second, over all ranks.",
     "eta_seconds": "Time to the last step.",
     "last_checkpoint_step": "Step of the newest complete checkpoint.",
@@ -22,7 +24,12 @@ _GAUGES = {
     "gpu_memory_bytes": "The most that the pod's first rank has allocated on its GPU.",
     "updated": "Unix time of the newest of these figures.",
 }
-_NAMES = {"of": "steps", "updated": "updated_timestamp_seconds"}
+_NAMES = {
+    "of": "steps",
+    "evaluation.loss": "evaluation_loss",
+    "evaluation.best_loss": "evaluation_best_loss",
+    "updated": "updated_timestamp_seconds",
+}
 
 
 class StatusCollector(Collector):
@@ -36,7 +43,7 @@ class StatusCollector(Collector):
         progress = self._status.progress()
         for field, description in _GAUGES.items():
             gauge = GaugeMetricFamily(f"qlora_trainer_{_NAMES.get(field, field)}", description)
-            value = getattr(progress, field)
+            value = progress.figure(field)
             if value is not None:
                 gauge.add_metric([], value)
             yield gauge

@@ -1,4 +1,4 @@
-"""Finds ranks that hang: all live, and no step is done."""
+"""Finds ranks that hang: all live, and neither a step is done nor a portion of an evaluation."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ class StallClock:
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
-        self._seen: tuple[int | None, int] | None = None
+        self._seen: tuple[int | None, int, int] | None = None
         self._since = clock()
 
     def stalled(self, progress: Progress) -> str | None:
-        """Says for how long no step was done, if that is too long; asked again and again."""
-        seen = (progress.resumed_step, progress.step)
+        """Says for how long nothing was done, if that is too long; asked again and again."""
+        seen = (progress.resumed_step, progress.step, progress.evaluated_portions)
         now = self._clock()
         if seen != self._seen:
             self._seen, self._since = seen, now
