@@ -16,9 +16,10 @@ from pathlib import Path
 from qlora_api.reasons import Reason
 from qlora_trainer.errors import TrainerError
 from qlora_trainer.files import read_json, write_json
+from qlora_trainer.rank.history import FILE as HISTORY
 
 _FILE = "attempt.json"
-OWNED = ("adapter", "checkpoints", "log.jsonl", _FILE)
+OWNED = ("adapter", "checkpoints", "log.jsonl", HISTORY, _FILE)
 """What this trainer writes into an output folder."""
 
 

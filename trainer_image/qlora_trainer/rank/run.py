@@ -24,7 +24,9 @@ from qlora_trainer.rank.batches import total_steps
 from qlora_trainer.rank.checkpoint import Checkpoint, newest_checkpoint, remove_unfinished
 from qlora_trainer.rank.claim import Claim
 from qlora_trainer.rank.data import Dataset, load_dataset, wait_for_dataset
+from qlora_trainer.rank.digests import FileDigests
 from qlora_trainer.rank.engine import make_engine
+from qlora_trainer.rank.history import append_start
 from qlora_trainer.rank.isolation import check_isolation
 from qlora_trainer.rank.loop import train
 from qlora_trainer.rank.make_data import make_dataset
@@ -91,6 +93,10 @@ def run(paths: PodPaths, rank: int, stop: StopSignal) -> Termination:
         loss=None if checkpoint is None else checkpoint.facts["loss"],
     )
     log.event("training", rank=rank, from_step=from_step, of=of, sequences=len(dataset))
+    digests = None
+    if rank == 0:
+        append_start(output, job, from_step)
+        digests = FileDigests(Path(sources.model))
     checkpoints = job.spec.checkpoint
     more = dict if allocation is None else allocation.state
     saver = Saver(claim, rank, parse_duration(checkpoints.every), checkpoints.keep, facts, progress, more)
@@ -103,10 +109,12 @@ def run(paths: PodPaths, rank: int, stop: StopSignal) -> Termination:
             **{key: value for key, value in figures.items() if value is not None},
         )
     parameters = gather_parameters(engine)
-    if rank == 0:
+    if digests is not None:
         claim.check()
+        with log.phase("digest_model"):
+            model_sha256 = digests.result()
         with log.phase("write_adapter"):
-            write_adapter(engine, parameters, output, job, sources, dataset.sha256, figures)
+            write_adapter(engine, parameters, output, job, sources, model_sha256, dataset.sha256, figures)
     comm.barrier()
     return _succeeded(output, figures)
 
