@@ -8,7 +8,7 @@ main() {
   export PATH=$PATH:$cluster/uv/bin
   compile operator pyproject.toml --extra operator
   compile trainer pyproject.toml --extra trainer
-  compile dev pyproject.toml --extra dev --extra operator --constraints requirements/trainer.txt
+  compile dev pyproject.toml --extra dev --extra local --extra operator --constraints requirements/trainer.txt
   compile build requirements/build.in
 }
 

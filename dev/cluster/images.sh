@@ -31,7 +31,7 @@ build() {
   local name=$1 dockerfile=operator/Dockerfile inputs image
   cd "$root"
   inputs=(requirements/{build,$name}.txt pyproject.toml README.md crds/qlora_api operator/qlora_operator
-    trainer_image/qlora_trainer)
+    trainer_image/qlora_trainer cli/qlora_cli)
   if [ "$name" = trainer ]; then
     dockerfile=trainer_image/Dockerfile
     inputs+=(trainer_image/build)

@@ -110,12 +110,12 @@ def test_figures_are_found_beside_the_checkpoints(place: Place, claims: Claims) 
     old.take()
     (old.output / "tensorboard").mkdir()
     (old.output / "tensorboard/events.1").write_text("a")
-    (old.output / "evaluations.jsonl").write_text("b")
+    (old.output / "evaluation.jsonl").write_text("b")
     save(old, 10)
-    assert content(place, "evaluations.jsonl") == b"b"
+    assert content(place, "evaluation.jsonl") == b"b"
     new.take()
     assert (new.output / "tensorboard/events.1").read_text() == "a"
-    assert (new.output / "evaluations.jsonl").read_text() == "b"
+    assert (new.output / "evaluation.jsonl").read_text() == "b"
 
 
 def test_an_older_attempt_publishes_nothing_once_a_newer_one_has_begun(place: Place, claims: Claims) -> None:

@@ -11,6 +11,8 @@ from qlora_api import names
 ROOT_VARIABLE = "QLORA_POD_ROOT"
 EPOCH_VARIABLE = "QLORA_EPOCH"
 """Part of a rank's rendezvous, as RANK is: 0 at first, one more after each restart in place."""
+DEVICES_VARIABLE = "QLORA_DEVICES"
+"""GPUs of a pod that shares its machine with others; without it the pod has all that it sees."""
 
 
 @dataclass(frozen=True)

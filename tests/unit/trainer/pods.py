@@ -63,7 +63,7 @@ class Pod:
         return self.job.hosts[self.index]
 
     def fetch(self) -> int:
-        return subprocess.run([*PROGRAM, "fetch", "--root", str(self.root)], check=False, timeout=60).returncode
+        return subprocess.run([*PROGRAM, "fetch", "--root", str(self.root)], check=False, timeout=300).returncode
 
     def start(self, *arguments: str, **variables: str) -> subprocess.Popen[bytes]:
         environment = {**os.environ, "JOB_COMPLETION_INDEX": str(self.index), **variables}

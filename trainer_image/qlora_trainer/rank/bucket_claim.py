@@ -35,10 +35,11 @@ from qlora_trainer.object_storage.upload import keys_below, remove_below, upload
 from qlora_trainer.rank.chart import CHART
 from qlora_trainer.rank.checkpoint import checkpoint_of, newest_checkpoint
 from qlora_trainer.rank.claim import OWNED, Claim
+from qlora_trainer.rank.history import FILE as HISTORY
 from qlora_trainer.rank.journal import EVALUATIONS, SAMPLES, STEPS
 from qlora_trainer.rank.tensorboard import FOLDER as TENSORBOARD
 
-_FIGURES = (STEPS, EVALUATIONS, SAMPLES, CHART)
+_FIGURES = (STEPS, EVALUATIONS, SAMPLES, CHART, HISTORY)
 _TRIES = 10
 """Times that two attempts may come between each other before one gives up."""
 
@@ -241,7 +242,7 @@ class BucketClaim(Claim):
         download(self._bucket, list_files(self._bucket, f"{self._prefix}/{name}"), folder)
 
     def _upload_figures(self) -> None:
-        """Log, evaluations, samples, chart and event files, as far as there are any."""
+        """Log, evaluations, samples, chart, starts and event files, as far as there are any."""
         files = [self.output / name for name in _FIGURES]
         for file in [*files, *(self.output / TENSORBOARD).rglob("*")]:
             if file.is_file():

@@ -17,11 +17,12 @@ from qlora_api.reasons import Reason
 from qlora_trainer.errors import TrainerError
 from qlora_trainer.files import read_json, write_json
 from qlora_trainer.rank.chart import CHART
+from qlora_trainer.rank.history import FILE as HISTORY
 from qlora_trainer.rank.journal import EVALUATIONS, SAMPLES, STEPS
 from qlora_trainer.rank.tensorboard import FOLDER as TENSORBOARD
 
 _FILE = "attempt.json"
-OWNED = ("adapter", "checkpoints", STEPS, EVALUATIONS, SAMPLES, CHART, TENSORBOARD, _FILE)
+OWNED = ("adapter", "checkpoints", STEPS, EVALUATIONS, SAMPLES, CHART, TENSORBOARD, HISTORY, _FILE)
 """What this trainer writes into an output folder."""
 
 

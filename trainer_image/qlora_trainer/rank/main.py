@@ -12,7 +12,7 @@ from qlora_api.report import Termination
 from qlora_trainer import log, termination
 from qlora_trainer.files import write_text
 from qlora_trainer.job import load_job
-from qlora_trainer.paths import EPOCH_VARIABLE, PodPaths
+from qlora_trainer.paths import DEVICES_VARIABLE, EPOCH_VARIABLE, PodPaths
 from qlora_trainer.rank.outcome import explain, peak_memory_bytes
 from qlora_trainer.rank.stop import StopSignal
 
@@ -28,6 +28,8 @@ def main() -> NoReturn:
     stop = StopSignal()
     stop.install()
     rank, epoch, paths = int(os.environ["RANK"]), int(os.environ[EPOCH_VARIABLE]), PodPaths.from_environment()
+    if DEVICES_VARIABLE in os.environ:  # DeepSpeed's launcher has set this to 0, 1, ... for its slots
+        os.environ["CUDA_VISIBLE_DEVICES"] = os.environ[DEVICES_VARIABLE]
     try:
         from qlora_trainer.rank.run import run  # seconds of imports, which SIGTERM may interrupt
 

@@ -24,8 +24,10 @@ from qlora_trainer.rank.batches import total_steps
 from qlora_trainer.rank.chart import Chart
 from qlora_trainer.rank.claims import make_claim
 from qlora_trainer.rank.data import Dataset, load_dataset, wait_for_dataset
+from qlora_trainer.rank.digests import FileDigests
 from qlora_trainer.rank.engine import make_engine
 from qlora_trainer.rank.evaluation import Evaluation
+from qlora_trainer.rank.history import append_start
 from qlora_trainer.rank.isolation import check_isolation
 from qlora_trainer.rank.journal import Journal, Reporter
 from qlora_trainer.rank.loop import train
@@ -105,6 +107,10 @@ def run(paths: PodPaths, rank: int, stop: StopSignal) -> Termination:
         tokenizer = load_tokenizer(sources.model, job.spec.dataset)
         evaluation = Evaluation(job, engine, held_out, tokenizer, of, standing, progress, stop)
     log.event("training", rank=rank, from_step=from_step, of=of, sequences=len(dataset))
+    digests = None
+    if rank == 0:
+        append_start(output, job, from_step)
+        digests = FileDigests(Path(sources.model))
     checkpoints = job.spec.checkpoint
     more = dict if allocation is None else allocation.state
     saver = Saver(
@@ -127,10 +133,12 @@ def run(paths: PodPaths, rank: int, stop: StopSignal) -> Termination:
                 best = agree_on_checkpoint(claim, evaluation.step_to_export, rank, is_first=local_rank == 0)
                 restore_state(engine, best.load(), best.step)
     parameters = gather_parameters(engine)
-    if rank == 0:
+    if digests is not None:
         claim.check()
+        with log.phase("digest_model"):
+            model_sha256 = digests.result()
         with log.phase("write_adapter"):
-            write_adapter(engine, parameters, output, job, sources, dataset.sha256, figures)
+            write_adapter(engine, parameters, output, job, sources, model_sha256, dataset.sha256, figures)
             claim.publish_adapter()
         _push(job, output)
     comm.barrier()
