@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from obstore.store import RetryConfig, S3Config, S3Store
 
 RETRIES: RetryConfig = {
-    "max_retries": 10,
+    "max_retries": 15,
     "retry_timeout": timedelta(minutes=5),
     "backoff": {"init_backoff": timedelta(milliseconds=200), "max_backoff": timedelta(seconds=30), "base": 2},
 }
