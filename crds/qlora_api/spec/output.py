@@ -23,3 +23,6 @@ class OutputSpec(ApiModel):
     destination: PvcText
     """Folder for the adapter, checkpoints and logs: pvc://claim/path. It must be writable from every node. What another
     job has left there is moved to previous/ in it."""
+    merge: bool = False
+    """Write the base with the adapter merged into it too, as merged/: bfloat16 safetensors that need no PEFT. It takes
+    the size of the base in bfloat16 on the volume."""

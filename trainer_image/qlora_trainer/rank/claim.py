@@ -19,7 +19,7 @@ from qlora_trainer.files import read_json, write_json
 from qlora_trainer.rank.history import FILE as HISTORY
 
 _FILE = "attempt.json"
-OWNED = ("adapter", "checkpoints", "log.jsonl", HISTORY, _FILE)
+OWNED = ("adapter", "merged", "checkpoints", "log.jsonl", HISTORY, _FILE)
 """What this trainer writes into an output folder."""
 
 

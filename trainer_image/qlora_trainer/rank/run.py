@@ -16,7 +16,7 @@ from qlora_api.job_file import JobFile
 from qlora_api.reasons import Reason
 from qlora_api.report import Termination
 from qlora_trainer import log, termination
-from qlora_trainer.errors import TrainerError
+from qlora_trainer.errors import StopRequested, TrainerError
 from qlora_trainer.job import load_job
 from qlora_trainer.paths import PodPaths
 from qlora_trainer.rank.adalora import RankAllocation
@@ -31,7 +31,7 @@ from qlora_trainer.rank.isolation import check_isolation
 from qlora_trainer.rank.loop import train
 from qlora_trainer.rank.make_data import make_dataset
 from qlora_trainer.rank.model import load_model
-from qlora_trainer.rank.output import finished_facts, is_finished, write_adapter
+from qlora_trainer.rank.output import finished_facts, is_finished, is_merged, write_adapter, write_merged
 from qlora_trainer.rank.progress import ProgressWriter
 from qlora_trainer.rank.saver import Saver
 from qlora_trainer.rank.state import gather_parameters, restore_state
@@ -63,7 +63,7 @@ def run(paths: PodPaths, rank: int, stop: StopSignal) -> Termination:
     if finished:
         log.event("already_finished", adapter=str(output / "adapter"))
         facts = finished_facts(output)
-        return _succeeded(output, {**facts, "fromStep": facts["step"]})
+        return _finish(output, job, sources, rank, stop, {**facts, "fromStep": facts["step"]})
 
     with log.phase("load_model", rank=rank):
         model = load_model(sources.model, job.spec, device)
@@ -116,7 +116,8 @@ def run(paths: PodPaths, rank: int, stop: StopSignal) -> Termination:
         with log.phase("write_adapter"):
             write_adapter(engine, parameters, output, job, sources, model_sha256, dataset.sha256, figures)
     comm.barrier()
-    return _succeeded(output, figures)
+    del engine, model, parameters
+    return _finish(output, job, sources, rank, stop, figures)
 
 
 def _device(job: JobFile, local_rank: int) -> torch.device:
@@ -156,6 +157,21 @@ def _check_same_data(checkpoint: Checkpoint | None, facts: dict[str, Any]) -> No
             f"dataset.source has changed since {checkpoint.folder.name} was saved; put the old files back, "
             "or delete the job and create it again",
         )
+
+
+def _finish(
+    output: Path, job: JobFile, sources: ResolvedSources, rank: int, stop: StopSignal, figures: dict[str, Any]
+) -> Termination:
+    """What the adapter is needed for. Rank 0 is alone with it: the others need not wait, and have no time limit."""
+    if rank == 0 and job.spec.output.merge and not is_merged(output, job.uid):
+        stop.is_training = False
+        try:
+            with log.phase("merge"):
+                write_merged(output, job, sources)
+        except StopRequested:
+            known = {key: value for key, value in figures.items() if value is not None}
+            return termination.failed(Reason.STOPPED, "asked to stop while merging; the adapter is complete", **known)
+    return _succeeded(output, figures)
 
 
 def _succeeded(output: Path, figures: dict[str, Any]) -> Termination:
