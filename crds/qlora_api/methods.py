@@ -48,6 +48,23 @@ METHODS: Mapping[str, Mapping[str, object]] = MappingProxyType(
 PROMPT_METHODS = tuple(name for name, defaults in METHODS.items() if "virtual_tokens" in defaults)
 """Methods that put learned vectors before the text and leave the model as it is."""
 
+MERGE_REFUSALS: tuple[tuple[tuple[str, ...], str], ...] = (
+    (
+        PROMPT_METHODS,
+        "output.merge: vectors before the text are no part of the weights; write output.merge: false, or "
+        "adapter.method: lora",
+    ),
+    (
+        ("loftq",),
+        "output.merge: loftq makes up for what quantisation loses, which a merged model has not lost; write "
+        "adapter.method: lora",
+    ),
+)
+"""Methods whose adapter cannot become part of the base, with what to write instead."""
+
+MERGEABLE = tuple(name for name in METHODS if not any(name in methods for methods, _ in MERGE_REFUSALS))
+"""Methods whose adapter can be merged into the base."""
+
 FROM_WEIGHTS = ("loftq", "pissa", "olora")
 """Methods whose first values come from the weights as they were before they were quantised."""
 
@@ -131,7 +148,11 @@ def refusal(cell: Cell) -> str | None:
 
 def rules() -> list[tuple[str, str]]:
     """The matrix as CEL rules of `spec`, each with its message."""
-    return [(row.rule, row.because) for row in REFUSALS]
+    merging = [
+        (f"!(self.output.merge && self.adapter.method in {list(methods)})", because)
+        for methods, because in MERGE_REFUSALS
+    ]
+    return [*((row.rule, row.because) for row in REFUSALS), *merging]
 
 
 def cells() -> list[Cell]:

@@ -73,7 +73,7 @@ class Progress(Report):
     uid: Text
     """UID of the QLoRAJob."""
     attempt: Step
-    state: Literal["Waiting", "Launching", "Training", "Restarting", "Stopping", "Succeeded", "Failed"]
+    state: Literal["Waiting", "Launching", "Training", "Finishing", "Restarting", "Stopping", "Succeeded", "Failed"]
     step: Step = 0
     of: Step = 0
     loss: Number | None = None

@@ -16,7 +16,7 @@ def step_limit(progress: Progress) -> float | None:
     A portion of an evaluation takes no longer than a step, so it counts as something done.
 
     It is judged only between two steps: before the first, models load and kernels compile; after the last, files are
-    written.
+    written, also if training has ended early.
     """
     begin = progress.from_step if progress.resumed_step is None else progress.resumed_step
     is_between_steps = progress.state == "Training" and (begin or 0) < progress.step < progress.of

@@ -190,6 +190,26 @@ REFUSALS: dict[str, tuple[dict[str, Any], str]] = {
         {"adapter": {"method": "adalora"}, "deepspeed": {"zeroStage": 3}},
         "adapter.method: adalora needs whole gradients; write deepspeed.zeroStage: 2",
     ),
+    "virtual tokens in the weights": (
+        {
+            "adapter": {"method": "p-tuning"},
+            "output": {"destination": "pvc://results/out", "merge": True},
+        },
+        "output.merge: vectors before the text are no part of the weights; write output.merge: false, or "
+        "adapter.method: lora",
+    ),
+    "LoftQ without what it makes up for": (
+        {"adapter": {"method": "loftq"}, "output": {"destination": "pvc://results/out", "merge": True}},
+        "output.merge: loftq makes up for what quantisation loses, which a merged model has not lost; write "
+        "adapter.method: lora",
+    ),
+    "a merged output layer": (
+        {
+            "adapter": {"modulesToSave": "norm,lm_head"},
+            "output": {"destination": "pvc://results/out", "merge": True},
+        },
+        "output.merge: embeddings and output layers that were trained whole may share a weight",
+    ),
     "eight bits with ZeRO-3": (
         {"quantization": {"type": "int8"}, "deepspeed": {"zeroStage": 3}},
         "quantization.type: int8 stays whole on every rank, so ZeRO-3 saves nothing",

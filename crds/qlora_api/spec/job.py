@@ -87,6 +87,12 @@ class QLoRAJobSpec(ApiModel):
                 "adapter.method: virtual tokens would stand before the first row of a sequence only; write "
                 "training.packing: false",
             ),
+            (
+                "!self.output.merge || !has(self.adapter.modulesToSave) || !self.adapter.modulesToSave.matches("
+                "r'(^|,|\\.)(embed_tokens|wte|word_embeddings|embed_in|lm_head|embed_out)(,|$)')",
+                "output.merge: embeddings and output layers that were trained whole may share a weight; remove them "
+                "from adapter.modulesToSave, or write output.merge: false",
+            ),
             OPTIMIZER_OFFLOAD_NEEDS_ZERO,
             PARAMETER_OFFLOAD_NEEDS_ZERO_3,
             SMALL_OPTIMIZER_NEEDS_A_GPU,

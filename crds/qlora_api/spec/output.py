@@ -32,3 +32,6 @@ class OutputSpec(ApiModel):
     It is made, private, unless it is there."""
     token_secret: ObjectName | None = None
     """Secret of this namespace whose key `token` may write to pushTo."""
+    merge: bool = False
+    """Write the base with the adapter merged into it too, as merged/: bfloat16 safetensors that need no PEFT. It takes
+    the size of the base in bfloat16 there."""

@@ -10,7 +10,18 @@ from typing import Any, get_args
 import pytest
 from pydantic.alias_generators import to_camel
 
-from qlora_api.methods import METHODS, QUANTIZATIONS, REFUSALS, Cell, cells, parameter_rules, refusal
+from qlora_api.methods import (
+    MERGE_REFUSALS,
+    MERGEABLE,
+    METHODS,
+    QUANTIZATIONS,
+    REFUSALS,
+    Cell,
+    cells,
+    parameter_rules,
+    refusal,
+    rules,
+)
 from qlora_api.spec import ADAPTER_PARAMETERS, AdapterSpec
 
 PAGE = Path(__file__).parents[3] / "docs" / "methods.md"
@@ -56,6 +67,23 @@ def test_the_rule_of_the_crd_refuses_what_the_row_covers(row: Any) -> None:
     covered = [cell for cell in cells() if row.covers(cell)]
     assert covered
     assert [cell for cell in cells() if not holds(row.rule, cell)] == covered
+
+
+def test_the_rules_of_the_crd_refuse_to_merge_what_cannot_be_merged() -> None:
+    merging = [rule for rule, _ in rules() if "self.output.merge" in rule]
+    for wants_merge in (False, True):
+        job = SimpleNamespace(output=SimpleNamespace(merge=wants_merge))
+        for method in METHODS:
+            job.adapter = SimpleNamespace(method=method)
+            python = [rule.replace("&&", "and").replace("!", " not ") for rule in merging]
+            accepted = all(eval(rule, {"self": job}) for rule in python)
+            assert accepted == (not wants_merge or method in MERGEABLE), (method, wants_merge)
+
+
+def test_the_page_about_outputs_says_what_cannot_be_merged() -> None:
+    page = PAGE.with_name("output.md").read_text()
+    for methods, because in MERGE_REFUSALS:
+        assert f"| {', '.join(f'`{name}`' for name in methods)} | {because} |" in page
 
 
 def test_what_a_refusal_says_to_write_works() -> None:

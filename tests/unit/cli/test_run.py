@@ -199,8 +199,11 @@ def test_a_failure_says_why_and_what_to_do_and_what_the_hub_gave_is_kept(desk: D
     assert "What to do: correct the dataset; then run the same command again" in text
     assert f"Log: {desk.work}/attempt-1/pod-0/log" in text
     desk.write_rows(ROWS)
-    code, text = desk.run(model=model, training={"maxSteps": 2})
+    code, text = desk.run(model=model, training={"maxSteps": 2}, output={"merge": True})
     assert code == 0, text
+    assert {"model.safetensors", "tokenizer.json", "README.md"} <= {
+        file.name for file in (desk.root / "results/out/merged").iterdir()
+    }
     weights = [request for request in hub.asked if request.startswith("GET") and "model.safetensors" in request]
     assert len(weights) == 1, "each pod or each attempt has downloaded the model"
     provenance = json.loads((desk.root / "results/out/adapter/provenance.json").read_text())

@@ -8,6 +8,7 @@ from qlora_api.methods import FROM_WEIGHTS, Cell, refusal
 from qlora_api.reasons import Reason
 from qlora_api.spec import AdapterSpec, QLoRAJobSpec
 from qlora_trainer.errors import TrainerError
+from qlora_trainer.fetch.merging import check_merge
 from qlora_trainer.fetch.targets import ALL_LINEAR, check_targets, linear_modules, unknown_targets
 from qlora_trainer.fetch.weights import Shapes, read_folder_shapes
 from qlora_trainer.files import read_json
@@ -40,6 +41,8 @@ def check_adapter(spec: QLoRAJobSpec, model: Path) -> None:
     )
     if fault:
         raise TrainerError(Reason.USER_ERROR, fault)
+    if spec.output.merge:
+        check_merge(model, shapes, lambda module: _is_target(given.get("targets", ""), module))
 
 
 def _size_fault(adapter: AdapterSpec, shapes: Shapes) -> str:

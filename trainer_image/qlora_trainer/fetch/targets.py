@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 from qlora_api.reasons import Reason
 from qlora_trainer.errors import TrainerError
@@ -52,16 +53,27 @@ def linear_modules(model: Path) -> list[str]:
         TrainerError: ModelInvalid, if transformers cannot build the architecture.
     """
     import torch
-    from transformers import AutoConfig, AutoModelForCausalLM
 
-    try:
-        with torch.device("meta"):
-            built = AutoModelForCausalLM.from_config(AutoConfig.from_pretrained(model))
-    except (ValueError, KeyError) as error:
-        raise TrainerError(
-            Reason.MODEL_INVALID, f"model.source: config.json: {error}; write a causal language model of transformers"
-        ) from error
+    built = build_without_weights(model)
     head = built.get_output_embeddings()
     return [
         name for name, module in built.named_modules() if isinstance(module, torch.nn.Linear) and module is not head
     ]
+
+
+def build_without_weights(model: Path) -> Any:
+    """The model on the meta device.
+
+    Raises:
+        TrainerError: ModelInvalid, if transformers cannot build the architecture.
+    """
+    import torch
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    try:
+        with torch.device("meta"):
+            return AutoModelForCausalLM.from_config(AutoConfig.from_pretrained(model))
+    except (ValueError, KeyError) as error:
+        raise TrainerError(
+            Reason.MODEL_INVALID, f"model.source: config.json: {error}; write a causal language model of transformers"
+        ) from error

@@ -40,17 +40,22 @@ def read_folder_shapes(folder: Path) -> Shapes:
         ValueError: a file is damaged or missing; the message begins with its name.
         PermissionError: a file is not readable.
     """
+    shapes: Shapes = {}
+    for file in weight_files(folder):
+        try:
+            shapes |= read_shapes(file)
+        except FileNotFoundError as error:
+            raise ValueError(f"{file.name}: {error.strerror}") from error
+        except ValueError as error:
+            raise ValueError(f"{file.name}: {error}") from error
+    return shapes
+
+
+def weight_files(folder: Path) -> list[Path]:
+    """The files of a model's index, or all safetensors if it has none, by name."""
     index = folder / "model.safetensors.index.json"
     if index.exists():
-        names = sorted(set(json.loads(index.read_bytes())["weight_map"].values()))
+        names = set(json.loads(index.read_bytes())["weight_map"].values())
     else:
-        names = sorted(file.name for file in folder.glob("*.safetensors"))
-    shapes: Shapes = {}
-    for name in names:
-        try:
-            shapes |= read_shapes(folder / name)
-        except FileNotFoundError as error:
-            raise ValueError(f"{name}: {error.strerror}") from error
-        except ValueError as error:
-            raise ValueError(f"{name}: {error}") from error
-    return shapes
+        names = {file.name for file in folder.glob("*.safetensors")}
+    return [folder / name for name in sorted(names)]

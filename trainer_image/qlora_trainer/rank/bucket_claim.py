@@ -37,6 +37,8 @@ from qlora_trainer.rank.checkpoint import checkpoint_of, newest_checkpoint
 from qlora_trainer.rank.claim import OWNED, Claim
 from qlora_trainer.rank.history import FILE as HISTORY
 from qlora_trainer.rank.journal import EVALUATIONS, SAMPLES, STEPS
+from qlora_trainer.rank.output import ADAPTER, MERGED
+from qlora_trainer.rank.provenance import PROVENANCE
 from qlora_trainer.rank.tensorboard import FOLDER as TENSORBOARD
 
 _FIGURES = (STEPS, EVALUATIONS, SAMPLES, CHART, HISTORY)
@@ -113,7 +115,8 @@ class BucketClaim(Claim):
                 self._download(name, self.output)
             self._download(TENSORBOARD, self.output / TENSORBOARD)
             if self._record.finished:
-                self._download("adapter", self.output / "adapter")
+                self._download(ADAPTER, self.output / ADAPTER)
+                self._download(f"{MERGED}/{PROVENANCE}", self.output / MERGED)  # whether there is one
 
     def check(self) -> None:
         """Nothing to look at: what an older attempt writes from here on does not count."""
@@ -166,9 +169,19 @@ class BucketClaim(Claim):
         """
         with self._told():
             self._swap(self._record)
-            upload_folder(self._bucket, self.output / "adapter", f"{self._prefix}/adapter", last="provenance.json")
+            upload_folder(self._bucket, self.output / ADAPTER, f"{self._prefix}/{ADAPTER}", last=PROVENANCE)
             self._upload_figures()
             self._swap(self._record.model_copy(update={"finished": True}))
+
+    def publish_merged(self) -> None:
+        """Uploads the merged model.
+
+        Raises:
+            TrainerError: another attempt has taken over, or the store is at fault.
+        """
+        with self._told():
+            self._swap(self._record)
+            upload_folder(self._bucket, self.output / MERGED, f"{self._prefix}/{MERGED}", last=PROVENANCE)
 
     def _claim(self) -> None:
         for _ in range(_TRIES):

@@ -17,7 +17,7 @@ _TEMPLATE = """---
 
 # {{ name }}
 
-An adapter of `{{ base }}`, trained by qlora-operator with a base of type {{ quantization }}.
+{{ what }} `{{ base }}`, trained by qlora-operator with a base of type {{ quantization }}.
 
 | | |
 | --- | --- |
@@ -34,40 +34,51 @@ An adapter of `{{ base }}`, trained by qlora-operator with a base of type {{ qua
 {{ held_out }}
 
 ```python
+{% if merged -%}
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+model = AutoModelForCausalLM.from_pretrained("this folder", dtype="auto")
+tokenizer = AutoTokenizer.from_pretrained("this folder")
+{%- else -%}
 from peft import PeftModel
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 base = AutoModelForCausalLM.from_pretrained("{{ load_from }}")
 tokenizer = AutoTokenizer.from_pretrained("{{ load_from }}")
 model = PeftModel.from_pretrained(base, "this folder")
+{%- endif %}
 ```
 
 `provenance.json` has the whole job, the digests of model and data, the versions of the libraries, and every attempt.
 """
 
 
-def model_card(job: JobFile, revision: str | None, training: dict[str, Any]) -> str:
-    """The card of an adapter.
+def model_card(job: JobFile, revision: str | None, training: dict[str, Any], is_merged: bool = False) -> str:
+    """The card of an adapter, or of a model with the adapter merged into it.
 
     Args:
         job: the job.
         revision: commit of a base from the hub.
         training: step, loss.
+        is_merged: whether the card is of the merged model.
     """
     spec = job.spec
     data = [part.source for part in spec.dataset.parts]
     base = base_name(job)
+    kind = "finetune" if is_merged else "adapter"
     is_on_hub = spec.model.source.startswith("hf://")
     metadata = ModelCardData(
-        library_name="peft",
+        library_name="transformers" if is_merged else "peft",
         pipeline_tag="text-generation",
         base_model=base if is_on_hub else None,  # the hub takes it for a link
         datasets=[source.removeprefix("hf://") for source in data if source.startswith("hf://")] or None,
-        tags=[spec.adapter.method, "qlora", f"base_model:adapter:{base}" if is_on_hub else "adapter"],
+        tags=[spec.adapter.method, "qlora", f"base_model:{kind}:{base}" if is_on_hub else kind],
     )
     card = ModelCard.from_template(
         metadata,
         template_str=_TEMPLATE,
+        merged=is_merged,
+        what="An adapter merged into" if is_merged else "An adapter of",
         name=job.name,
         base=base,
         load_from=base if is_on_hub else f"the folder of {base.rpartition('/')[2]}",

@@ -22,7 +22,7 @@ from qlora_trainer.rank.journal import EVALUATIONS, SAMPLES, STEPS
 from qlora_trainer.rank.tensorboard import FOLDER as TENSORBOARD
 
 _FILE = "attempt.json"
-OWNED = ("adapter", "checkpoints", STEPS, EVALUATIONS, SAMPLES, CHART, TENSORBOARD, HISTORY, _FILE)
+OWNED = ("adapter", "merged", "checkpoints", STEPS, EVALUATIONS, SAMPLES, CHART, TENSORBOARD, HISTORY, _FILE)
 """What this trainer writes into an output folder."""
 
 
@@ -78,6 +78,9 @@ class Claim:
 
     def publish_adapter(self) -> None:
         """Lets adapter and log outlive the pod. On a volume they do."""
+
+    def publish_merged(self) -> None:
+        """Lets the merged model outlive the pod. On a volume it does."""
 
     def _refuse_newer(self, owner: dict[str, object]) -> None:
         newest = owner.get("attempt")

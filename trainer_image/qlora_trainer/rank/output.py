@@ -1,4 +1,4 @@
-"""The result: `adapter/`, as PEFT saves it, with a model card and where it comes from."""
+"""The result: `adapter/`, as PEFT saves it, and `merged/`, each with a model card and where it comes from."""
 
 from __future__ import annotations
 
@@ -11,10 +11,28 @@ from qlora_api.job_file import JobFile
 from qlora_trainer.files import new_folder, write_json, write_text
 from qlora_trainer.rank.card import base_name, model_card
 from qlora_trainer.rank.export import save_adapter
+from qlora_trainer.rank.merge import merge_adapter
 from qlora_trainer.rank.provenance import PROVENANCE, provenance, read_provenance
 from qlora_trainer.sources import ResolvedSources
 
-ADAPTER = "adapter"
+ADAPTER, MERGED = "adapter", "merged"
+
+
+def is_merged(output: Path, uid: str) -> bool:
+    """Whether the job with this UID has already written the merged model, which appears whole or not at all."""
+    return read_provenance(output / MERGED).get("uid") == uid
+
+
+def write_merged(output: Path, job: JobFile, sources: ResolvedSources) -> None:
+    """Writes the base with the adapter of the same output folder merged into it.
+
+    Raises:
+        TrainerError: the base's files do not have what the adapter changes.
+    """
+    adapter = output / ADAPTER
+    card = model_card(job, sources.model_revision, finished_facts(output), is_merged=True)
+    texts = {"README.md": card, PROVENANCE: (adapter / PROVENANCE).read_text()}
+    merge_adapter(Path(sources.model), adapter, output / MERGED, texts)
 
 
 def is_finished(output: Path, uid: str) -> bool:

@@ -147,7 +147,8 @@ class ProgressWriter:
             reporter.saved()
 
     def close(self) -> None:
-        """Returns when the reporters have written all that they know."""
+        """Tells that no step follows, and returns when the reporters have written all that they know."""
+        self._write({"state": "Finishing"})
         for reporter in self._reporters:
             reporter.close()
 

@@ -18,7 +18,6 @@ from qlora_api.report import Termination
 from qlora_trainer import log, termination
 from qlora_trainer.job import load_job
 from qlora_trainer.paths import PodPaths
-from qlora_trainer.push import push
 from qlora_trainer.rank.adalora import RankAllocation
 from qlora_trainer.rank.batches import total_steps
 from qlora_trainer.rank.chart import Chart
@@ -27,13 +26,14 @@ from qlora_trainer.rank.data import Dataset, load_dataset, wait_for_dataset
 from qlora_trainer.rank.digests import FileDigests
 from qlora_trainer.rank.engine import make_engine
 from qlora_trainer.rank.evaluation import Evaluation
+from qlora_trainer.rank.finish import finish
 from qlora_trainer.rank.history import append_start
 from qlora_trainer.rank.isolation import check_isolation
 from qlora_trainer.rank.journal import Journal, Reporter
 from qlora_trainer.rank.loop import train
 from qlora_trainer.rank.make_data import make_dataset, make_held_out
 from qlora_trainer.rank.model import load_model
-from qlora_trainer.rank.output import ADAPTER, write_adapter
+from qlora_trainer.rank.output import write_adapter
 from qlora_trainer.rank.progress import ProgressWriter
 from qlora_trainer.rank.resume import agree_on_checkpoint, agree_where_to_begin, check_same_data, standing_of
 from qlora_trainer.rank.saver import Saver
@@ -67,9 +67,7 @@ def run(paths: PodPaths, rank: int, stop: StopSignal) -> Termination:
     finished, checkpoint = agree_where_to_begin(claim, rank, is_first=local_rank == 0)
     if finished is not None:
         log.event("already_finished", adapter=str(output / "adapter"))
-        if rank == 0:
-            _push(job, output)
-        return _succeeded(output, {**finished, "fromStep": finished["step"]})
+        return finish(claim, job, sources, rank, stop, {**finished, "fromStep": finished["step"]})
 
     with log.phase("load_model", rank=rank):
         model = load_model(sources.model, job.spec, device)
@@ -140,9 +138,9 @@ def run(paths: PodPaths, rank: int, stop: StopSignal) -> Termination:
         with log.phase("write_adapter"):
             write_adapter(engine, parameters, output, job, sources, model_sha256, dataset.sha256, figures)
             claim.publish_adapter()
-        _push(job, output)
     comm.barrier()
-    return _succeeded(output, figures)
+    del engine, model, parameters
+    return finish(claim, job, sources, rank, stop, figures)
 
 
 def _device(job: JobFile, local_rank: int) -> torch.device:
@@ -176,16 +174,3 @@ def _result(evaluation: Evaluation, progress: ProgressWriter, of: int) -> dict[s
     told = progress.progress.evaluation
     figures: dict[str, Any] = {"evaluation": told and told.to_json(), "exportedStep": evaluation.step_to_export}
     return {**figures, "message": evaluation.ending()} if progress.progress.step < of else figures
-
-
-def _push(job: JobFile, output: Path) -> None:
-    """Uploads the adapter to the hub too, if the job says so. An attempt that finds it finished makes sure of it."""
-    push_to = job.spec.output.push_to
-    if push_to is not None:
-        with log.phase("push_adapter", to=push_to):
-            log.event("pushed", to=push_to, commit=push(output / ADAPTER, push_to))
-
-
-def _succeeded(output: Path, figures: dict[str, Any]) -> Termination:
-    known = {key: value for key, value in figures.items() if value is not None}
-    return Termination.model_validate({"outcome": "Succeeded", "adapter": str(output / "adapter"), **known})
