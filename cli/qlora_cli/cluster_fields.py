@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from typing import Any
 
+from qlora_api import names
+from qlora_api.sources import parse
 from qlora_api.spec import QLoRAJobSpec
 from qlora_cli.check import Refused
 
@@ -27,10 +30,31 @@ def check_place(spec: QLoRAJobSpec) -> None:
     Raises:
         Refused: a field asks for what a command cannot do.
     """
+    wrong = [*_of_the_cluster(spec), *_secrets(spec)]
+    if wrong:
+        raise Refused(wrong)
+
+
+def _of_the_cluster(spec: QLoRAJobSpec) -> Iterator[str]:
     if spec.run_policy.suspend:
-        raise Refused(["spec.runPolicy.suspend: a suspended job does not train; write suspend: false"])
-    if spec.model.token_secret is not None and not os.environ.get("HF_TOKEN"):
-        raise Refused(["spec.model.tokenSecret: there are no Secrets here; put the token into the variable HF_TOKEN"])
+        yield "spec.runPolicy.suspend: a suspended job does not train; write suspend: false"
+    for source in spec.sources:
+        if parse(source).image is not None:
+            yield f"{source}: images are mounted by Kubernetes; copy its files to a folder and write pvc://claim/path"
+    if parse(spec.output.destination).bucket is not None:
+        yield "spec.output.destination: results go to a folder here; write pvc://claim/path"
+
+
+def _secrets(spec: QLoRAJobSpec) -> Iterator[str]:
+    storage = spec.object_storage
+    needed = {
+        "model.tokenSecret": (spec.model.token_secret, "HF_TOKEN"),
+        "output.tokenSecret": (spec.output.token_secret, names.PUSH_TOKEN_VARIABLE),
+        "objectStorage.credentialsSecret": (storage and storage.credentials_secret, names.ACCESS_KEY_VARIABLE),
+    }
+    for field, (secret, variable) in needed.items():
+        if secret is not None and not os.environ.get(variable):
+            yield f"spec.{field}: there are no Secrets here; put what it holds into the variable {variable}"
 
 
 def _given(spec: dict[str, Any], field: str) -> bool:

@@ -19,11 +19,12 @@ def needed_volumes(spec: QLoRAJobSpec, given: Mapping[str, Path]) -> dict[str, P
     texts = {
         "model.source": spec.model.source,
         **{f"dataset source {part.source}": part.source for part in spec.dataset.parts},
+        "evaluation.source": spec.evaluation.source if spec.evaluation is not None else None,
         "output.destination": spec.output.destination,
     }
     found, wrong = {}, []
     for field, text in texts.items():
-        claim = sources.parse(text).claim
+        claim = None if text is None else sources.parse(text).claim
         if claim is None:
             continue
         if claim in given:

@@ -29,3 +29,9 @@ def test_each_missing_folder_is_named_with_the_flag(tmp_path: Path) -> None:
         "dataset source pvc://b/y: no folder stands for the claim b; write --volume b=FOLDER",
         "output.destination: no folder stands for the claim results; write --volume results=FOLDER",
     ]
+
+
+def test_held_out_rows_on_a_claim_need_a_folder_too(tmp_path: Path) -> None:
+    held_out = QLoRAJobSpec.model_validate(spec(evaluation={"source": "pvc://rows/a.jsonl"}))
+    with pytest.raises(Refused, match=r"evaluation\.source: no folder stands for the claim rows"):
+        needed_volumes(held_out, {"models": tmp_path, "data": tmp_path, "results": tmp_path})
