@@ -12,8 +12,12 @@ from pathlib import Path
 
 import pytest
 
+from qlora_api.reasons import Reason
 from qlora_api.report import Progress, Restart
+from qlora_trainer import termination
 from qlora_trainer.paths import PodPaths
+from qlora_trainer.supervisor.gang.member import HttpLink
+from qlora_trainer.supervisor.gang.messages import GangState, MemberReport, MemberState, Order
 from qlora_trainer.supervisor.server import serve
 from qlora_trainer.supervisor.status import Status
 from unit.trainer.pods import Gang, Pod
@@ -105,6 +109,25 @@ def test_a_client_that_goes_away_leaves_no_traceback(address: str, capsys: pytes
     assert get(f"{address}/healthz") == "ok\n"
     time.sleep(0.5)
     assert "Traceback" not in capsys.readouterr().err
+
+
+def test_a_report_arrives_whatever_letters_its_message_has(status: Status) -> None:
+    """Gloo ends its own with an emoji."""
+    received: list[MemberReport] = []
+
+    def receive(report: MemberReport) -> Order:
+        received.append(report)
+        return Order(epoch=0, state=GangState.HALT, why=report.outcome.message if report.outcome else "")
+
+    server = serve(status, port=0, address="127.0.0.1", receive=receive)
+    lost = termination.failed(Reason.PEER_LOST, "Connection closed by peer. GLHF! 🏖️")
+    report = MemberReport(uid="uid", attempt=1, completion_index=1, epoch=0, state=MemberState.ENDED, outcome=lost)
+    order = HttpLink("127.0.0.1", int(server.server_address[1]))(report)
+    server.shutdown()
+    server.server_close()
+    assert received == [report]
+    assert order is not None
+    assert order.why == lost.message
 
 
 def test_health_and_unknown_pages(address: str) -> None:

@@ -31,7 +31,7 @@ class HttpLink:
         """The coordinator's order, or None if it does not answer."""
         connection = http.client.HTTPConnection(self._host, self._port, timeout=TIMEOUT)
         try:
-            body = report.model_dump_json(by_alias=True, exclude_none=True)
+            body = report.model_dump_json(by_alias=True, exclude_none=True).encode()
             connection.request("POST", "/gang", body, {"Content-Type": "application/json"})
             response = connection.getresponse()
             data = response.read(MESSAGE_LIMIT + 1)
