@@ -55,7 +55,7 @@ def observe(
         older_pods=tuple(
             pod for pod in pods if pod.job_uid == uid and pod.metadata.attempt != attempt and not pod.finished
         ),
-        predecessor_pods=tuple(pod for pod in pods if pod.job_uid != uid and not pod.finished),
+        predecessor_pods=tuple(pod for pod in pods if pod.job_uid != uid),
         lost_nodes=lost_nodes,
         existing=cache.children(key, uid),
         output_user=None if status.attempts else _output_user(cache, resource),

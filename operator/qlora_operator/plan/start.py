@@ -10,7 +10,7 @@ PODS_REQUESTED = "PodsRequested"
 QUEUED = "Queued"
 PREDECESSOR_LEAVES = "PredecessorLeaves"
 """A deleted QLoRAJob of the same name still has pods or other children; they go by themselves."""
-WAITING = "the pods of the deleted QLoRAJob of the same name have not ended; they have the same host names"
+WAITING = "the pods of the deleted QLoRAJob of the same name are still there; they have the same host names"
 PREDECESSOR_PATIENCE = 60.0
 """Seconds beyond their grace period after which they are waited for no more: their node may be lost."""
 LOOK_AGAIN = 5.0
@@ -36,7 +36,11 @@ def start_attempt(observation: Observation) -> Decision | None:
 
 
 def _must_wait_for_predecessor(observation: Observation) -> bool:
-    """Pods of both jobs would take each other for their own: the first attempts' pods have the same names."""
+    """Pods of both jobs would take each other for their own: the first attempts' pods have the same names.
+
+    Those that have ended are waited for too: as long as a node has one, its kubelet keeps the immutable ConfigMap of
+    that name, and would give the old one to the new pods.
+    """
     patience = observation.defaults.termination_grace_period + PREDECESSOR_PATIENCE
     age = observation.age_of(observation.resource.created_at or None)
     return bool(observation.predecessor_pods) and age < patience

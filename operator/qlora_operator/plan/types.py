@@ -43,7 +43,7 @@ class Observation:
     older_pods: tuple[PodView, ...]
     """Of earlier attempts, as far as they have not ended."""
     predecessor_pods: tuple[PodView, ...]
-    """Of a deleted job of the same name, as far as they have not ended."""
+    """Of a deleted job of the same name, also those that have ended."""
     jobs: tuple[JobView, ...]
     """Of all attempts, the current one included."""
     lost_nodes: frozenset[str]

@@ -5,6 +5,8 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Any
 
+import pytest
+
 from builders import SPEC, Body, batch_job_body, child_body, ended, job_body, pod_body, stored
 from qlora_api import names, report
 from qlora_operator.builders import PodDefaults
@@ -267,13 +269,13 @@ def test_a_job_is_not_said_to_train_before_its_ranks_do() -> None:
     assert running.message == "starting the ranks of 2 nodes"
 
 
-def test_a_job_waits_for_the_pods_of_a_deleted_job_of_its_name() -> None:
-    left = pod_body(0, deleting=True)
+@pytest.mark.parametrize("phase", ["Running", "Failed"])
+def test_a_job_waits_until_the_pods_of_a_deleted_job_of_its_name_are_gone(phase: str) -> None:
+    left = pod_body(0, phase=phase, deleting=True)
     left["metadata"]["labels"][names.LABEL_JOB_UID] = "predecessor"
     made = plan(left)
     running = made.status.condition("Running")
     assert running is not None
     assert (made.status.phase, running.reason, kinds(made)) == ("Pending", "PredecessorLeaves", [])
     assert made.requeue_after == 5
-    left["status"]["phase"] = "Failed"
-    assert kinds(plan(left)) == ["Service", "ConfigMap", "Job"]
+    assert kinds(plan()) == ["Service", "ConfigMap", "Job"]

@@ -252,7 +252,9 @@ class BucketClaim(Claim):
             shutil.rmtree(folder, ignore_errors=True)
 
     def _download(self, name: str, folder: Path) -> None:
-        download(self._bucket, list_files(self._bucket, f"{self._prefix}/{name}"), folder)
+        files = list_files(self._bucket, f"{self._prefix}/{name}")
+        if files:
+            download(self._bucket, files, folder)
 
     def _upload_figures(self) -> None:
         """Log, evaluations, samples, chart, starts and event files, as far as there are any."""
