@@ -159,7 +159,8 @@ def test_the_best_step_is_exported_and_its_checkpoint_outlives_newer_ones(gangs:
     assert best < 7, "the rows that are learned are overfitted"
     assert provenance(gang)["exportedStep"] == best
     card = (gang.output / "adapter/README.md").read_text()
-    assert f"is {losses[best]:.4f}, a perplexity of {math.exp(losses[best]):.2f}, at step {best}" in card
+    found = f"{losses[best]:.4f} nats a token, a perplexity of {math.exp(losses[best]):.2f}, at step {best}"
+    assert f"| held-out rows | {found} |" in card
     assert sorted(folder.name for folder in (gang.output / "checkpoints").iterdir()) == [f"step-{best}", "step-7"]
     state = load_file(gang.output / f"checkpoints/step-{best}/state.safetensors")
     saved = load_file(gang.output / "adapter/adapter_model.safetensors")
