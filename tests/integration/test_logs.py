@@ -26,6 +26,7 @@ def test_each_line_about_a_job_names_it_kopfs_lines_included(talkative: Operator
     assert talkative.process is not None
     begin = talkative.process.log.stat().st_size
     driver.apply(job_body("support-bot"))
+    driver.wait_for_phase("support-bot", "Running")
     for pod in driver.wait_for_pods("support-bot", 2):
         driver.end_pod(pod, message={"outcome": "Succeeded", "step": 3, "of": 3})
     driver.wait_for_phase("support-bot", "Succeeded")
