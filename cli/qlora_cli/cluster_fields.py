@@ -48,7 +48,7 @@ def _of_the_cluster(spec: QLoRAJobSpec) -> Iterator[str]:
 def _secrets(spec: QLoRAJobSpec) -> Iterator[str]:
     storage = spec.object_storage
     needed = {
-        "model.tokenSecret": (spec.model.token_secret, "HF_TOKEN"),
+        "model.tokenSecret": (spec.model.token_secret, names.TOKEN_VARIABLE),
         "output.tokenSecret": (spec.output.token_secret, names.PUSH_TOKEN_VARIABLE),
         "objectStorage.credentialsSecret": (storage and storage.credentials_secret, names.ACCESS_KEY_VARIABLE),
     }

@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 
+from qlora_api import names
 from qlora_api.job_file import JobFile
 from qlora_api.report import PROGRESS_LIMIT, TERMINATION_LIMIT, Progress, Termination
 from qlora_trainer.paths import ROOT_VARIABLE, PodPaths
@@ -75,7 +76,7 @@ class Pod:
 
     def run(self) -> subprocess.Popen[bytes]:
         """Starts the supervisor, which sees no token."""
-        environment = {name: value for name, value in self._environment.items() if name != "HF_TOKEN"}
+        environment = {name: value for name, value in self._environment.items() if name != names.TOKEN_VARIABLE}
         return self._start("run", "--bind", self.host, environment=environment)
 
     def _start(self, *arguments: str, environment: dict[str, str]) -> subprocess.Popen[bytes]:

@@ -28,8 +28,10 @@ SECRET_KEY_VARIABLE = "AWS_SECRET_ACCESS_KEY"  # noqa: S105 - the name of the va
 SESSION_TOKEN_VARIABLE = "AWS_SESSION_TOKEN"  # noqa: S105
 """Keys of the Secret of an object store, and variables of the containers that use it: the names are AWS's own."""
 
+TOKEN_VARIABLE = "HF_TOKEN"  # noqa: S105
+"""Token that may read from the hub, under the name that the hub's library looks for."""
 PUSH_TOKEN_VARIABLE = "HF_PUSH_TOKEN"  # noqa: S105
-"""Token that may write to the hub; that of the model, which may read, has the name that the hub's library looks for."""
+"""Token that may write to the hub."""
 
 STATUS_PORT = 8471
 MASTER_PORT = 29500

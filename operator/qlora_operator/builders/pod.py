@@ -53,7 +53,7 @@ def build_pod_spec(attempt: AttemptSpec) -> Manifest:
 
 def _fetch_container(attempt: AttemptSpec) -> Manifest:
     container = _container(attempt, names.INIT_CONTAINER, "fetch")
-    container["env"] += _token("HF_TOKEN", attempt.spec.model.token_secret)
+    container["env"] += _token(names.TOKEN_VARIABLE, attempt.spec.model.token_secret)
     container["env"] += [*_object_storage_variables(attempt), *_push_variables(attempt)]
     container["resources"] = _resources(attempt, accelerator=False)
     return container

@@ -6,11 +6,10 @@ import errno
 import os
 from pathlib import Path
 
+from qlora_api import names
 from qlora_api.reasons import Reason
 from qlora_trainer.errors import TrainerError
 from qlora_trainer.fetch.wanted import wanted
-
-TOKEN_VARIABLE = "HF_TOKEN"  # noqa: S105 - the name of the variable
 
 
 def fetch_from_hub(
@@ -36,7 +35,7 @@ def fetch_from_hub(
 
     repository = source.removeprefix("hf://").rstrip("/")
     revision = revision if kind == "model" else None
-    api = HfApi(token=os.environ.get(TOKEN_VARIABLE) or False)
+    api = HfApi(token=os.environ.get(names.TOKEN_VARIABLE) or False)
     try:
         commit = api.repo_info(repository, repo_type=kind, revision=revision, timeout=30).sha or "main"
         api.snapshot_download(

@@ -168,8 +168,7 @@ class BucketClaim(Claim):
             TrainerError: another attempt has taken over, or the store is at fault.
         """
         with self._told():
-            self._swap(self._record)
-            upload_folder(self._bucket, self.output / ADAPTER, f"{self._prefix}/{ADAPTER}", last=PROVENANCE)
+            self._upload_result(ADAPTER)
             self._upload_figures()
             self._swap(self._record.model_copy(update={"finished": True}))
 
@@ -180,8 +179,12 @@ class BucketClaim(Claim):
             TrainerError: another attempt has taken over, or the store is at fault.
         """
         with self._told():
-            self._swap(self._record)
-            upload_folder(self._bucket, self.output / MERGED, f"{self._prefix}/{MERGED}", last=PROVENANCE)
+            self._upload_result(MERGED)
+
+    def _upload_result(self, name: str) -> None:
+        """Uploads a folder whose name all attempts share, once it is sure that this one may."""
+        self._swap(self._record)
+        upload_folder(self._bucket, self.output / name, f"{self._prefix}/{name}", last=PROVENANCE)
 
     def _claim(self) -> None:
         for _ in range(_TRIES):
