@@ -17,7 +17,6 @@ from qlora_api.report import Progress
 from qlora_api.spec import QLoRAJobSpec
 from qlora_api.status import Phase, QLoRAJobStatus
 from qlora_cli import record
-from qlora_cli.again import given_up, wait_before_next
 from qlora_cli.attempt import Ended, run_attempt
 from qlora_cli.begin import begin
 from qlora_cli.check import check_job, read_job
@@ -29,6 +28,7 @@ from qlora_cli.pod import Pod
 from qlora_cli.stop import Stop
 from qlora_cli.volumes import local_path, needed_volumes
 from qlora_cli.work_folder import Body, WorkFolder
+from qlora_operator.plan.budget import HOUR, delay, exhausted
 from qlora_trainer.paths import DEVICES_VARIABLE
 
 GRACE_SECONDS = 60
@@ -73,7 +73,8 @@ class _LocalRun:
         self._volumes, self._gpus, self._folder = volumes, gpus, folder
         self._console = Console()
         self._stop = Stop()
-        self._counted = self._disruptions = 0
+        self._counted = 0
+        self._disruptions: list[float] = []
 
     def until_the_end(self) -> int:
         output = local_path(self._spec.output.destination, self._volumes)
@@ -94,15 +95,18 @@ class _LocalRun:
                 self._say(f"Stopped: {outcome.message}. To go on, run the same command again.")
                 return self._stop.exit_code
             self._counted += ended.restarts
-            end = given_up(reason, self._spec.run_policy, self._counted, self._disruptions)
+            recent = sum(time.monotonic() - then < HOUR for then in self._disruptions)
+            end = exhausted(reason, self._spec.run_policy, self._counted, recent)
             if end is not None:
                 self._close(reason, ended, Phase.FAILED)
                 self._explain(reason, ended, end)
                 return 1
             self._close(reason, ended, Phase.RESTARTING)
-            is_counted = policy_of(reason).counted
-            self._counted, self._disruptions = self._counted + is_counted, self._disruptions + (not is_counted)
-            seconds = wait_before_next(self._status.attempts)
+            if policy_of(reason).counted:
+                self._counted += 1
+            else:
+                self._disruptions.append(time.monotonic())
+            seconds = delay(self._status.attempts)
             self._say(f"{reason}: {outcome.message}; next attempt in {format_duration(seconds)}; {ended.pod.log}")
             self._stop.wait(seconds)
             if self._stop.requested:

@@ -22,27 +22,23 @@ LONGEST_DELAY = {Retry.SOON: 300.0, Retry.LATER: 900.0}
 DELAY_AFTER_PROGRESS = 1.0
 
 
-def exhausted(observation: Observation, reason: str, policy: RunPolicySpec, unrecorded: int) -> str | None:
-    """Why there is no further attempt after a failure, as a sentence; None if there is one.
+def exhausted(reason: str, policy: RunPolicySpec, counted: int, disruptions: int) -> str | None:
+    """Why there is no further attempt after a failure; None if there is one, empty if the same would happen again.
 
     Args:
-        observation: the job.
         reason: of the failure.
         policy: the job's.
-        unrecorded: restarts in place that the status does not count yet.
+        counted: restarts so far that the job itself has caused, those in place too.
+        disruptions: attempts of the last hour that were ended from outside.
     """
     rule = policy_of(reason)
     if rule.retry == Retry.NEVER:
         return ""
-    status = observation.status
     if rule.counted:
-        used = (status.counted_restarts or 0) + unrecorded
-        if used >= policy.max_restarts:
-            return f"given up after {used} restart{'s' if used != 1 else ''} (runPolicy.maxRestarts)"
-        return None
-    recent = disruptions_within_the_hour(observation)
-    if recent >= policy.max_disruptions:
-        return f"given up after {recent} disruptions within an hour (runPolicy.maxDisruptions)"
+        spent = counted >= policy.max_restarts
+        return f"given up after {_times(counted, 'restart')} (runPolicy.maxRestarts)" if spent else None
+    if disruptions >= policy.max_disruptions:
+        return f"given up after {_times(disruptions, 'disruption')} within an hour (runPolicy.maxDisruptions)"
     return None
 
 
@@ -84,6 +80,10 @@ def counters(status: QLoRAJobStatus) -> tuple[int, int]:
     if reason is None or reason in PAUSES:
         return restarts, counted
     return restarts + 1, counted + int(policy_of(reason).counted)
+
+
+def _times(number: int, what: str) -> str:
+    return f"{number} {what}{'' if number == 1 else 's'}"
 
 
 def _made_progress(attempt: Attempt) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from qlora_api import names
 from qlora_api.reasons import CONSEQUENCES, Reason
 from qlora_api.status import Phase
-from qlora_operator.plan.budget import REQUEUED, exhausted
+from qlora_operator.plan.budget import REQUEUED, disruptions_within_the_hour, exhausted
 from qlora_operator.plan.cause import Cause, first_cause
 from qlora_operator.plan.in_place import unrecorded_restarts
 from qlora_operator.plan.types import AttemptChange, Decision, Observation
@@ -38,8 +38,10 @@ def end(observation: Observation, reason: str, message: str, cause: Cause | None
     assert observation.spec is not None
     if cause is not None:
         reason, message = cause.reason, cause.message
-    unrecorded = unrecorded_restarts(observation, cause.report if cause else None)
-    given_up = exhausted(observation, reason, observation.spec.run_policy, unrecorded)
+    restarts = observation.status.counted_restarts or 0
+    counted = restarts + unrecorded_restarts(observation, cause.report if cause else None)
+    disruptions = disruptions_within_the_hour(observation)
+    given_up = exhausted(reason, observation.spec.run_policy, counted, disruptions)
     if given_up:
         message = f"{message}; {given_up}"
     return Decision(

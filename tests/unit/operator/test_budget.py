@@ -1,4 +1,4 @@
-"""Which failures are followed by another attempt on one machine, and how long it waits."""
+"""Which failures are followed by another attempt, and how long it waits."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import pytest
 from qlora_api.reasons import POLICIES, Reason, Retry
 from qlora_api.spec import RunPolicySpec
 from qlora_api.status import Attempt
-from qlora_cli.again import given_up, wait_before_next
+from qlora_operator.plan.budget import delay, exhausted
 
 POLICY = RunPolicySpec(max_restarts=2, max_disruptions=1)
 
@@ -18,22 +18,22 @@ def attempt(reason: Reason, from_step: int = 0, to_step: int = 0) -> Attempt:
 
 @pytest.mark.parametrize("reason", [reason for reason, rule in POLICIES.items() if rule.retry == Retry.NEVER])
 def test_what_would_happen_again_is_not_tried_again(reason: Reason) -> None:
-    assert given_up(reason, POLICY, counted=0, disruptions=0) == ""
+    assert exhausted(reason, POLICY, counted=0, disruptions=0) == ""
 
 
 def test_restarts_are_bounded() -> None:
-    assert given_up(Reason.TRAINER_FAILED, POLICY, counted=1, disruptions=9) is None
-    words = given_up(Reason.TRAINER_FAILED, POLICY, counted=2, disruptions=0)
+    assert exhausted(Reason.TRAINER_FAILED, POLICY, counted=1, disruptions=9) is None
+    words = exhausted(Reason.TRAINER_FAILED, POLICY, counted=2, disruptions=0)
     assert words == "given up after 2 restarts (runPolicy.maxRestarts)"
 
 
 def test_disruptions_are_bounded_by_themselves() -> None:
-    assert given_up(Reason.POD_LOST, POLICY, counted=9, disruptions=0) is None
-    words = given_up(Reason.POD_LOST, POLICY, counted=0, disruptions=1)
-    assert words == "given up after 1 disruptions (runPolicy.maxDisruptions)"
+    assert exhausted(Reason.POD_LOST, POLICY, counted=9, disruptions=0) is None
+    words = exhausted(Reason.POD_LOST, POLICY, counted=0, disruptions=1)
+    assert words == "given up after 1 disruption within an hour (runPolicy.maxDisruptions)"
 
 
 def test_the_delay_is_short_after_progress_and_doubles_without() -> None:
-    assert wait_before_next([attempt(Reason.TRAINER_FAILED, 0, 4)]) == 1
-    assert wait_before_next([attempt(Reason.TRAINER_FAILED)] * 2) == 10
-    assert wait_before_next([attempt(Reason.RATE_LIMITED)]) == 30
+    assert delay([attempt(Reason.TRAINER_FAILED, 0, 4)]) == 1
+    assert delay([attempt(Reason.TRAINER_FAILED)] * 2) == 10
+    assert delay([attempt(Reason.RATE_LIMITED)]) == 30
