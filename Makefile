@@ -6,7 +6,7 @@ BIN    := .venv/bin
 PYTEST := $(BIN)/pytest
 
 .PHONY: help demo test test-fast test-matrix test-chart test-object-storage test-integration test-faults test-e2e test-survival lint format typecheck generate verify \
-        venv lock binaries kueue object-store images cluster-up cluster-down benchmark-job benchmark-recovery benchmark-operator clean
+        venv lock binaries kueue object-store images cluster-up cluster-down benchmark-job benchmark-recovery benchmark-operator parity clean
 
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-19s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -95,6 +95,9 @@ benchmark-recovery: venv images cluster-up ## How long a job takes to train on a
 
 benchmark-operator: venv binaries ## The operator beside a null operator on a control plane of its own (ten minutes, a quiet machine)
 	@PYTHONPATH=tests:. $(BIN)/python -m benchmarks.operator.main
+
+parity: venv ## The same fine-tuning here and in TRL's SFTTrainer (half an hour)
+	@PYTHONPATH=tests:. $(BIN)/python -m benchmarks.parity.main
 
 cluster-down: ## End the cluster and remove all it left on this machine
 	@dev/cluster/down.sh

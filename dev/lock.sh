@@ -10,6 +10,7 @@ main() {
   compile trainer pyproject.toml --extra trainer
   compile dev pyproject.toml --extra dev --extra local --extra operator --constraints requirements/trainer.txt
   compile build requirements/build.in
+  compile parity requirements/parity.in --no-deps
 }
 
 compile() {

@@ -9,7 +9,7 @@ main() {
   mkdir -p "$cluster"
   exec 9>"$cluster/venv.lock"
   flock 9   # two makes at once make one
-  unless_made dependencies install_dependencies requirements/{dev,trainer,build}.txt trainer_image/build dev/venv.sh
+  unless_made dependencies install_dependencies requirements/{dev,trainer,build,parity}.txt trainer_image/build dev/venv.sh
   unless_made project install_project pyproject.toml
 }
 
@@ -33,6 +33,8 @@ install_dependencies() {
     --requirements requirements/dev.txt
   step "Installing the trainer's libraries, compiling DeepSpeed's CPU code" \
     trainer_image/build/install.sh .venv requirements/trainer.txt cpu
+  step "Installing the trainer to compare with" uv pip install --python .venv --require-hashes --no-deps \
+    --requirements requirements/parity.txt
 }
 
 install_project() {

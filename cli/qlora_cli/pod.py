@@ -20,6 +20,9 @@ from qlora_trainer.paths import ROOT_VARIABLE, PodPaths
 
 PROGRAM = (sys.executable, "-m", "qlora_trainer")
 LOOPBACK = {"GLOO_SOCKET_IFNAME": "lo", "NCCL_SOCKET_IFNAME": "lo"}
+SECRETS_OF_SOURCES = frozenset(
+    {names.TOKEN_VARIABLE, names.ACCESS_KEY_VARIABLE, names.SECRET_KEY_VARIABLE, names.SESSION_TOKEN_VARIABLE}
+)
 _LIBC = ctypes.CDLL(None, use_errno=True)
 _SET_PARENT_DEATH_SIGNAL = 1  # linux/prctl.h
 
@@ -75,8 +78,8 @@ class Pod:
         self.paths.sources.write_bytes(other.paths.sources.read_bytes())
 
     def run(self) -> subprocess.Popen[bytes]:
-        """Starts the supervisor, which sees no token."""
-        environment = {name: value for name, value in self._environment.items() if name != names.TOKEN_VARIABLE}
+        """Starts the supervisor, which sees none of the secrets of the sources."""
+        environment = {name: value for name, value in self._environment.items() if name not in SECRETS_OF_SOURCES}
         return self._start("run", "--bind", self.host, environment=environment)
 
     def _start(self, *arguments: str, environment: dict[str, str]) -> subprocess.Popen[bytes]:

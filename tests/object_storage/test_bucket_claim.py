@@ -118,6 +118,20 @@ def test_figures_are_found_beside_the_checkpoints(place: Place, claims: Claims) 
     assert (new.output / "evaluation.jsonl").read_text() == "b"
 
 
+def test_a_figure_that_has_not_changed_is_not_uploaded_again(place: Place, claims: Claims) -> None:
+    claim = claims()
+    claim.take()
+    (claim.output / "loss.png").write_text("a")
+    save(claim, 10)
+    obstore.put(place.owner, "out/loss.png", b"as it was")
+    save(claim, 20)
+    assert content(place, "loss.png") == b"as it was"
+    assert content(place, "log.jsonl") == b"10\n20\n"
+    (claim.output / "loss.png").write_text("bc")
+    save(claim, 30)
+    assert content(place, "loss.png") == b"bc"
+
+
 def test_an_older_attempt_publishes_nothing_once_a_newer_one_has_begun(place: Place, claims: Claims) -> None:
     old, new = claims(1), claims(2)
     old.take()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import signal
 import sys
 from pathlib import Path
 
@@ -27,6 +28,7 @@ def main() -> None:
     if arguments.command == "fetch":
         from qlora_trainer.fetch.command import run_fetch
 
+        signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # as PID 1 it would be ignored
         sys.exit(run_fetch(paths))
     from qlora_trainer.supervisor.main import supervise
 

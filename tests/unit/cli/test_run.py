@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 import yaml
 
+from qlora_cli.pod import SECRETS_OF_SOURCES
 from unit.trainer.fake_hub import COMMIT, FakeHub
 from unit.trainer.pods import ROWS, spec
 from unit.trainer.tiny_model import save_model
@@ -177,9 +178,11 @@ def test_a_pod_that_dies_is_followed_by_another_attempt(desk: Desk) -> None:
     assert [attempt["reason"] for attempt in desk.state()["status"]["attempts"]] == ["PodLost", "Succeeded"]
 
 
-def test_the_pods_stop_when_the_command_is_killed(desk: Desk) -> None:
+def test_the_pods_see_no_secret_while_they_train_and_stop_when_the_command_is_killed(desk: Desk) -> None:
+    desk.environment = dict.fromkeys(SECRETS_OF_SOURCES, "secret")
     running = desk.start(training=LONG)
     desk.wait_for(running, lambda: desk.steps()[-1] >= 1)
+    assert not any("=secret\0" in _environment(Path(f"/proc/{pid}")) for pid in desk.pods())
     running.kill()
     running.wait()
     deadline = time.monotonic() + 120

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import errno
-import signal
-import sys
 import traceback
 
 from qlora_api.reasons import Reason
@@ -17,7 +15,6 @@ from qlora_trainer.paths import PodPaths
 
 def run_fetch(paths: PodPaths) -> int:
     """Fetches; the exit code is 0, or 1 with a termination message."""
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # as PID 1 it would be ignored
     try:
         fetch(load_job(paths), paths)
     except TrainerError as error:

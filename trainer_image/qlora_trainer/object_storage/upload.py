@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -38,6 +39,35 @@ def upload_folder(bucket: S3Store, folder: Path, prefix: str, last: str) -> None
     assert last in names, f"{folder} has no {last}"
     for name in sorted(names, key=lambda name: name == last):
         upload_file(bucket, folder / name, f"{prefix}/{name}")
+
+
+class ChangedFiles:
+    """Files of a folder that change now and then; each is uploaded when it is not as it was uploaded last.
+
+    Args:
+        bucket: where they go.
+        folder: where they are.
+        prefix: of their keys.
+    """
+
+    def __init__(self, bucket: S3Store, folder: Path, prefix: str) -> None:
+        self._bucket, self._folder, self._prefix = bucket, folder, prefix
+        self._uploaded: dict[Path, tuple[int, int]] = {}
+
+    def upload(self, files: Iterable[Path]) -> None:
+        """Uploads those that are there and have changed.
+
+        Raises:
+            Exception: of the store; `fault.fault_of` says what it means.
+        """
+        for file in files:
+            if not file.is_file():
+                continue
+            found = file.stat()
+            state = (found.st_size, found.st_mtime_ns)
+            if self._uploaded.get(file) != state:
+                upload_file(self._bucket, file, f"{self._prefix}/{file.relative_to(self._folder)}")
+                self._uploaded[file] = state
 
 
 def keys_below(bucket: S3Store, prefix: str) -> list[str]:

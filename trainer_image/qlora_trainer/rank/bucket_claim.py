@@ -31,7 +31,7 @@ from qlora_trainer.object_storage.bucket import open_bucket
 from qlora_trainer.object_storage.download import download, list_files
 from qlora_trainer.object_storage.fault import explain_output
 from qlora_trainer.object_storage.register import Register
-from qlora_trainer.object_storage.upload import keys_below, remove_below, upload_file, upload_folder
+from qlora_trainer.object_storage.upload import ChangedFiles, keys_below, remove_below, upload_folder
 from qlora_trainer.rank.chart import CHART
 from qlora_trainer.rank.checkpoint import checkpoint_of, newest_checkpoint
 from qlora_trainer.rank.claim import OWNED, Claim
@@ -91,6 +91,7 @@ class BucketClaim(Claim):
         self._keep = keep
         self._prefix = location.path
         self._bucket = open_bucket(location.root, storage)
+        self._figures = ChangedFiles(self._bucket, output, self._prefix)
         self._register = Register(self._bucket, f"{self._prefix}/attempt.json")
         self._record = Record(uid=uid, attempt=attempt, turn=0, writer=uuid.uuid4().hex)
 
@@ -261,10 +262,8 @@ class BucketClaim(Claim):
 
     def _upload_figures(self) -> None:
         """Log, evaluations, samples, chart, starts and event files, as far as there are any."""
-        files = [self.output / name for name in _FIGURES]
-        for file in [*files, *(self.output / TENSORBOARD).rglob("*")]:
-            if file.is_file():
-                upload_file(self._bucket, file, f"{self._prefix}/{file.relative_to(self.output)}")
+        self._figures.upload([self.output / name for name in _FIGURES])
+        self._figures.upload((self.output / TENSORBOARD).rglob("*"))
 
     @contextmanager
     def _told(self) -> Iterator[None]:
