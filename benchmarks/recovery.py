@@ -27,6 +27,8 @@ from support.nodes import RANK
 from support.processes import wait_until
 
 NAME = "recovery"
+STANDBY_SECONDS = 30
+"""In which the next ranks import what they need, on two cores and beside those that train."""
 AIMS = {"killed rank": 15, "hung rank": None, "deleted pod": 30, "lost node": 60}
 PARTS = ("detect", "tear down", "start", "import", "rendezvous", "load", "first step", "lost steps")
 Event = tuple[float, dict[str, Any]]
@@ -47,7 +49,7 @@ def main() -> None:
     try:
         for fault in arguments.fault or AIMS:
             job.train_on()
-            time.sleep(10)  # the next ranks stand by
+            time.sleep(STANDBY_SECONDS)
             with ExitStack() as undo:
                 rows[fault] = measure(job, FAULTS[fault], undo)
     finally:

@@ -35,6 +35,12 @@ install_dependencies() {
     trainer_image/build/install.sh .venv requirements/trainer.txt cpu
   step "Installing the trainer to compare with" uv pip install --python .venv --require-hashes --no-deps \
     --requirements requirements/parity.txt
+  step "Compiling the libraries' Python code" compile_libraries
+}
+
+# Where Python may not write bytecode, each of the tests' many processes would compile torch and transformers anew.
+compile_libraries() {
+  .venv/bin/python -m compileall -q -j 0 .venv/lib/python3.11/site-packages || true   # some files are for other versions
 }
 
 install_project() {

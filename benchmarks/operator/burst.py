@@ -35,17 +35,18 @@ class Burst:
 
 def measure(stage: Stage, jobs: int, repetitions: int) -> list[Row]:
     """Both take turns; the operator's last jobs stay for what is measured next."""
-    bursts: dict[str, list[Burst]] = {contender.user: [] for contender in stage.contenders}
+    bursts: dict[str, list[Burst]] = {contender.label: [] for contender in stage.contenders}
     for _ in range(repetitions):
-        for contender in stage.contenders:
+        for contender in (stage.null, stage.null_with_same_pods, stage.ours):
             stage.clear(contender)
             time.sleep(SILENCE)
-            bursts[contender.user].append(run(stage, contender, jobs))
-        stage.clear(stage.null)
-    ours, null = (_median(bursts[contender.user]) for contender in (stage.ours, stage.null))
+            bursts[contender.label].append(run(stage, contender, jobs))
+            stage.clear(stage.null)
+    null, ours, same = (_median(bursts[contender.label]) for contender in stage.contenders)
     rate_holds, memory_holds = ours.rate >= RATE_AIM, ours.memory <= MEMORY_AIM
     return [
         _row(f"{jobs} jobs at once, jobs a second", ours.rate, null.rate, 1, f"{RATE_AIM} or more", rate_holds),
+        _row("  beside the null operator with the same pods", ours.rate, same.rate, 1),
         _row("requests of each of them until it runs", ours.requests, null.requests, 1),
         _row("processor time for all of them, s", ours.processor, null.processor, 2),
         _row(f"peak memory with {jobs} jobs, MiB", ours.memory, null.memory, 0, f"{MEMORY_AIM} or less", memory_holds),

@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from builders import job_body
+from qlora_api.spec import QLoRAJobSpec
+from qlora_operator.builders import AttemptSpec, PodDefaults, children
 from qlora_operator.views import QLORA_JOB, Kind, child_view
 from support.control_plane import OPERATOR, ControlPlane
 from support.installation import install, prepare_namespace
@@ -19,6 +21,7 @@ Body = dict[str, Any]
 
 NULL_JOB = Kind("NullJob", "benchmark.qlora.dev", "v1", "nulljobs", child_view)
 NULL_OPERATOR = "null-operator"
+UID = "6f2d0f5e-0000-4000-8000-000000000001"
 SOURCE = Path(__file__).parent / "null"
 BINARY = ROOT / ".cluster" / "benchmark" / "null-operator"
 AS_INSTALLED = ("--progress-interval=5", "--resync-interval=300", "--log-format=json")
@@ -31,6 +34,8 @@ class Contender(Protocol):
     user: str
     namespace: str
     kind: Kind
+    label: str
+    """Tells it from the others."""
 
     def prepare(self) -> None:
         """Puts in place what it needs."""
@@ -49,7 +54,7 @@ class Contender(Protocol):
 class Ours:
     """The operator of this repository, with the settings and rights of its chart."""
 
-    user, namespace, kind = OPERATOR, "ours", QLORA_JOB
+    user, namespace, kind, label = OPERATOR, "ours", QLORA_JOB, "operator"
 
     def __init__(self, plane: ControlPlane) -> None:
         self._plane = plane
@@ -76,7 +81,7 @@ class Ours:
 class Null:
     """The floor: see null/main.go."""
 
-    user, namespace, kind = NULL_OPERATOR, "null", NULL_JOB
+    user, namespace, kind, label = NULL_OPERATOR, "null", NULL_JOB, "null"
 
     def __init__(self, plane: ControlPlane) -> None:
         self._plane = plane
@@ -113,3 +118,30 @@ class Null:
     def pid(self) -> int:
         assert self._process is not None
         return self._process.pid
+
+
+class NullWithSamePods:
+    """The null operator, asked for pods with the template of ours: what larger pods take is no work of an operator."""
+
+    user, namespace, kind, label = NULL_OPERATOR, Null.namespace, NULL_JOB, "null, same pods"
+
+    def __init__(self, null: Null, ours: Ours) -> None:
+        self._null, self._ours = null, ours
+
+    def prepare(self) -> None: ...
+
+    def body(self, name: str, nodes: int) -> Body:
+        body = self._null.body(name, nodes)
+        spec = QLoRAJobSpec.model_validate(self._ours.body(name, nodes)["spec"])
+        defaults = PodDefaults(image="trainer", image_pull_policy="IfNotPresent", termination_grace_period=60)
+        job = children(AttemptSpec(self.namespace, name, UID, 1, spec, defaults))[-1]
+        body["spec"]["template"] = job["spec"]["template"]
+        return body
+
+    def start(self) -> None: ...
+
+    def stop(self) -> None: ...
+
+    @property
+    def pid(self) -> int:
+        return self._null.pid

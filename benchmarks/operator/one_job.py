@@ -21,11 +21,11 @@ def measure(stage: Stage, sizes: list[int], repetitions: int) -> list[Row]:
         _seconds(stage, contender, "warm-up", 2)
     rows = []
     for size in sizes:
-        taken: dict[str, list[float]] = {contender.user: [] for contender in stage.contenders}
+        taken: dict[str, list[float]] = {contender.label: [] for contender in stage.contenders}
         for number in range(repetitions):
             for contender in stage.contenders:
-                taken[contender.user].append(_seconds(stage, contender, f"job-{size}-{number}", size))
-        ours, null = (1000 * median(taken[contender.user]) for contender in (stage.ours, stage.null))
+                taken[contender.label].append(_seconds(stage, contender, f"job-{size}-{number}", size))
+        null, ours, same = (1000 * median(taken[contender.label]) for contender in stage.contenders)
         aim = AIMS.get(size)
         rows.append(
             Row(
@@ -36,6 +36,9 @@ def measure(stage: Stage, sizes: list[int], repetitions: int) -> list[Row]:
                 ratio(ours, null),
                 None if aim is None else ours <= aim * null,
             )
+        )
+        rows.append(
+            Row("  beside the null operator with the same pods", "", f"{ours:.0f}", f"{same:.0f}", ratio(ours, same))
         )
     return rows
 

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from benchmarks.operator.contenders import NULL_OPERATOR, Contender, Null, Ours
+from benchmarks.operator.contenders import NULL_OPERATOR, Contender, Null, NullWithSamePods, Ours
 from benchmarks.operator.tail import Tail
 
 from qlora_operator.views import JOB, POD
@@ -28,12 +28,13 @@ class Stage:
     def __init__(self, plane: ControlPlane) -> None:
         self.plane = plane
         self.ours, self.null = Ours(plane), Null(plane)
+        self.null_with_same_pods = NullWithSamePods(self.null, self.ours)
         self._threads = ThreadPoolExecutor(CONNECTIONS)
 
     @property
-    def contenders(self) -> tuple[Contender, Contender]:
+    def contenders(self) -> tuple[Contender, ...]:
         """In the order in which they take turns."""
-        return self.null, self.ours
+        return self.null, self.ours, self.null_with_same_pods
 
     def tail(self) -> Tail:
         return Tail(self.plane.audit_log)

@@ -27,7 +27,10 @@ type metadata struct {
 
 type nullJob struct {
 	Metadata metadata
-	Spec     struct{ Nodes int }
+	Spec     struct {
+		Nodes    int
+		Template json.RawMessage
+	}
 }
 
 type operator struct {
@@ -128,11 +131,16 @@ func (o operator) start(job nullJob) {
 		`{%s,"spec":{"clusterIP":"None","publishNotReadyAddresses":true,"selector":{"job-name":%q}}}`, head, name))
 	go o.create("/api/v1/namespaces/"+namespace+"/configmaps", fmt.Sprintf(
 		`{%s,"data":{"hostfile":"%s"}}`, head, hosts.String()))
-	container := `{"name":"trainer","image":"trainer","command":["train"],"volumeMounts":[{"name":"job","mountPath":"/job"}]}`
+	template := string(job.Spec.Template)
+	if template == "" {
+		container := `{"name":"trainer","image":"trainer","command":["train"],"volumeMounts":[{"name":"job","mountPath":"/job"}]}`
+		template = fmt.Sprintf(
+			`{"spec":{"subdomain":%q,"restartPolicy":"Never","containers":[%s],"volumes":[{"name":"job","configMap":{"name":%q}}]}}`,
+			name, container, name)
+	}
 	go o.create("/apis/batch/v1/namespaces/"+namespace+"/jobs", fmt.Sprintf(
-		`{%s,"spec":{"completionMode":"Indexed","completions":%d,"parallelism":%d,"backoffLimit":0,"template":{"spec":`+
-			`{"subdomain":%q,"restartPolicy":"Never","containers":[%s],"volumes":[{"name":"job","configMap":{"name":%q}}]}}}}`,
-		head, job.Spec.Nodes, job.Spec.Nodes, name, container, name))
+		`{%s,"spec":{"completionMode":"Indexed","completions":%d,"parallelism":%d,"backoffLimit":0,"template":%s}}`,
+		head, job.Spec.Nodes, job.Spec.Nodes, template))
 }
 
 func (o operator) create(path, body string) {
