@@ -29,11 +29,21 @@ class Choice:
     checkpointing: bool
 
 
+@dataclass(frozen=True)
+class Rows:
+    """What decides of the data."""
+
+    length: int
+    """Tokens of the longest sequence."""
+    learned: int
+    """Positions of a micro-batch at which some sequence learns."""
+
+
 def estimate(
     spec: QLoRAJobSpec, shapes: Shapes, config: Mapping[str, Any], choice: Choice | None = None,
-    is_masked: bool | None = None,
+    is_masked: bool | None = None, rows: Rows | None = None,
 ) -> Estimate:  # fmt: skip
-    """What one rank needs, with sequences of the full length, all of whose tokens are learned.
+    """What one rank needs.
 
     Args:
         spec: the job's.
@@ -41,6 +51,7 @@ def estimate(
         config: config.json.
         choice: instead of the job's own.
         is_masked: whether attention is given a mask; None: as when rows differ in length, or are packed.
+        rows: of the data; None: they are as long as the job allows, and all of their tokens are learned.
 
     Raises:
         ValueError: config.json lacks a size.
@@ -49,13 +60,14 @@ def estimate(
     choice = choice or Choice(training.micro_batch_size, training.gradient_checkpointing)
     model = ModelConfig.of(config)
     size = BYTES[spec.compute_dtype]
-    length = training.sequence_length + spec.adapter.parameters.get("virtual_tokens", 0)
+    rows = rows or Rows(training.sequence_length, training.sequence_length)
+    length = rows.length + spec.adapter.parameters.get("virtual_tokens", 0)
     tokens = choice.micro_batch * length
     if is_masked is None:
         is_masked = training.packing or choice.micro_batch > 1
     world_size = spec.nodes * spec.node.slots
     activations = _activations(spec, shapes, model, choice, tokens, is_masked)
-    head = head_bytes(model, tokens, size)
+    head = head_bytes(model, choice.micro_batch * min(rows.learned, length), size)
     optimized = _trained(spec, shapes, model, choice, world_size)
     base = _base(spec, shapes, model, world_size)
     adapter = {"adapter": optimized.parameters + FLOAT * frozen_parameters(spec.adapter, shapes)}

@@ -22,7 +22,8 @@ class HeadBytes:
 def head_bytes(config: ModelConfig, tokens: int, size: int) -> HeadBytes:
     """After rank/loss.py: logits in the compute type, their float32 copy, and log_softmax, which alone is kept.
 
-    Backwards there are log_softmax, the gradient of the likelihoods and the gradient of the logits, all float32.
+    Backwards there are log_softmax, the gradient of the likelihoods and the gradient of the logits, all float32; and
+    for the last norm five tensors of the token's width.
     Every token is taken to be learned; where fewer are, this is less.
 
     Args:
@@ -33,7 +34,7 @@ def head_bytes(config: ModelConfig, tokens: int, size: int) -> HeadBytes:
     copy = FLOAT if size != FLOAT else 0
     logits = tokens * config.vocabulary
     capped = 3 * size if config.has_soft_cap else 0  # logits / cap, tanh of it, and the product (Gemma)
-    last = tokens * config.width * (FLOAT + 2 * size)
     return HeadBytes(
-        forward=logits * (size + copy + FLOAT + capped) + last, backward=logits * (3 * FLOAT + capped) + last
+        forward=logits * (size + copy + FLOAT + capped),
+        backward=max(logits * (3 * FLOAT + capped), tokens * config.width * 5 * FLOAT),
     )

@@ -104,7 +104,7 @@ def linear_steps(linear: Linear, is_adapted: bool, numbers: Numbers, held: float
     dense = size * linear.numel if numbers.is_quantised else 0
     product = Step(
         forward=held + size * outputs,
-        backward=size * (outputs + 2 * inputs),
+        backward=size * (outputs + (2 if is_adapted else 1) * inputs),
         fixed=dense,
         kept=0 if is_adapted else kept * outputs,
     )
@@ -142,8 +142,8 @@ def peak_backward(tape: Iterable[Step], tokens: int) -> float:
 
 
 def _norm(width: int, size: int) -> Step:
-    """It keeps its input in float32; forwards there is a second one, backwards three."""
-    return Step(kept=MASTER * width, forward=MASTER * width + size * width, backward=3 * MASTER * width)
+    """It keeps its input in float32; forwards there is a second one, backwards five."""
+    return Step(kept=MASTER * width, forward=MASTER * width + size * width, backward=5 * MASTER * width)
 
 
 def _attention(heads: int, keys: int, number: int, size: int, mask: int) -> Step:

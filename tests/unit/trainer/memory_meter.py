@@ -12,7 +12,7 @@ from torch.utils._pytree import tree_iter
 
 
 class MemoryMeter(TorchDispatchMode):
-    """While it is entered, `live` follows the storages of tensors that are made, and `peak` keeps the most there was."""
+    """While it is entered, `live` follows the storages of tensors that are made; `peak` is the most there was."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -119,6 +119,11 @@ def test_trap_deepspeed_json_disagrees_with_the_job_auto_is_the_job_s(tmp_path: 
             {"training": {"globalBatchSize": 8}},
             "gradient_accumulation_steps: 3 x training.microBatchSize: 1 x 2 ranks contradicts",
         ),
+        (
+            {"train_micro_batch_size_per_gpu": 2},
+            {"training": {"fit": "auto"}},
+            "train_micro_batch_size_per_gpu: 2 contradicts training.fit: auto",
+        ),
         ({"train_micro_batch_size_per_gpu": 3}, {}, "3 x 2 ranks does not divide training.globalBatchSize: 16"),
         ({"train_micro_batch_size_per_gpu": 0}, {}, "train_micro_batch_size_per_gpu: 0: Input should be greater"),
         ({"optimizer": {"type": "OneBitAdam"}}, {}, "optimizer.type: OneBitAdam is not available; write AdamW"),

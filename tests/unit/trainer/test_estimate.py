@@ -16,7 +16,6 @@ import torch
 from transformers import AutoConfig, AutoModelForCausalLM
 
 from qlora_api.estimate import Estimate, estimate
-from qlora_api.estimate.breakdown import WORKSPACE
 from qlora_api.spec import QLoRAJobSpec
 from qlora_trainer.fetch.weights import Shapes, read_folder_shapes
 from qlora_trainer.rank.loss import MicroBatch, loss_sum
@@ -37,11 +36,9 @@ SIZES = {
 FAMILIES: dict[str, tuple[str, dict[str, Any]]] = {
     "llama": ("llama", SIZES),
     "large vocabulary": ("llama", {**SIZES, "vocab_size": 4000}),
-    "qwen2": ("qwen2", SIZES),
     "qwen3": ("qwen3", {**SIZES, "head_dim": 32}),
     "gemma3": ("gemma3_text", {**SIZES, "head_dim": 32, "sliding_window": 128}),
 }
-MASTER_AND_GRADIENT = ("lora_A", "lora_B")
 
 
 def job(micro_batch: int = 2, length: int = 384, checkpointing: bool = False, **adapter: Any) -> QLoRAJobSpec:
@@ -99,19 +96,15 @@ def activations(found: Estimate) -> tuple[int, int]:
     return kept, kept + max(loss.parts["logits and loss"], backward.parts["work of one layer"])
 
 
-@pytest.mark.slow
+@pytest.mark.slow  # bitsandbytes quantises on a CPU at leisure
 @pytest.mark.parametrize(
     ("name", "job", "is_padded"),
     [
         ("llama", job(), False),
-        ("llama", job(micro_batch=1, length=768, checkpointing=True), False),
-        ("llama", job(micro_batch=3, checkpointing=True), True),
+        ("llama", job(micro_batch=3, length=256, checkpointing=True), True),
         ("llama", job(targets="q_proj,v_proj"), False),
         ("large vocabulary", job(micro_batch=1), False),
-        ("large vocabulary", job(checkpointing=True), True),
-        ("qwen2", job(checkpointing=True), False),
         ("qwen3", job(), True),
-        ("gemma3", job(), False),
         ("gemma3", job(checkpointing=True), False),
     ],
     ids=lambda value: str(value) if isinstance(value, str) else None,
