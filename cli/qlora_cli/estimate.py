@@ -8,9 +8,10 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from qlora_api.estimate import Choice, choose, estimate
+from qlora_api.estimate.breakdown import GIB
 from qlora_api.spec import QLoRAJobSpec
 from qlora_cli.check import Refused, check_job, read_job
-from qlora_cli.memory_table import GIB, GPUS, Alternatives, memory_table
+from qlora_cli.memory_table import GPUS, Alternatives, memory_table
 from qlora_cli.model_files import ModelFiles, model_files
 
 MICRO_BATCHES = (1, 2, 4, 8, 16)
