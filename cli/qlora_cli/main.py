@@ -15,9 +15,13 @@ EXIT_REFUSED = 2
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs a subcommand; the exit code is 0 after success only, and 2 for what is refused before anything runs."""
     options = _parser().parse_args(arguments)
-    from qlora_cli.run import run
-
     try:
+        if options.command == "estimate":
+            from qlora_cli.estimate import estimate_job
+
+            return estimate_job(options.file, _volumes(options.volume))
+        from qlora_cli.run import run
+
         return run(options.file, _volumes(options.volume), options.work_folder, is_new=options.new)
     except Refused as refused:
         for fault in refused.faults:
@@ -49,14 +53,21 @@ def _parser() -> argparse.ArgumentParser:
         description="Trains a job on this machine: each pod is a process. Ctrl-C stops it after a checkpoint; the same "
         "command goes on from there.",
     )
-    run.add_argument("-f", "--file", type=Path, required=True, help="YAML file of a QLoRAJob")
-    run.add_argument(
-        "--volume",
-        action="append",
-        default=[],
-        metavar="CLAIM=FOLDER",
-        help="the folder that stands for a claim: pvc://CLAIM/x is FOLDER/x; may be given more than once",
+    estimate = commands.add_parser(
+        "estimate",
+        help="tell how much memory of a GPU a job needs",
+        description="Tells how much memory of a GPU each rank of a job needs. Only the headers of the model's weights "
+        "are read; nothing runs.",
     )
+    for command in (run, estimate):
+        command.add_argument("-f", "--file", type=Path, required=True, help="YAML file of a QLoRAJob")
+        command.add_argument(
+            "--volume",
+            action="append",
+            default=[],
+            metavar="CLAIM=FOLDER",
+            help="the folder that stands for a claim: pvc://CLAIM/x is FOLDER/x; may be given more than once",
+        )
     run.add_argument(
         "--work-folder", type=Path, help="where logs and state go; default: .qlora/NAME beside the job's file"
     )

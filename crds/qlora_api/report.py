@@ -95,6 +95,12 @@ class Progress(Report):
     """Host memory of this pod's ranks."""
     gpu_memory_bytes: Step | None = None
     """The most that the pod's first rank has allocated on its GPU."""
+    predicted_gpu_memory_bytes: Step | None = None
+    """The most that a rank was expected to allocate."""
+    micro_batch_size: Step | None = None
+    """Sequences that a rank holds at once."""
+    gradient_checkpointing: bool | None = None
+    """Whether activations are computed again."""
     updated: Number
     """Unix time of the newest of these figures."""
 

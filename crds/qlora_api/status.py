@@ -137,6 +137,19 @@ class Progress(ApiModel):
     """When `step` was first seen."""
 
 
+class Memory(ApiModel):
+    """The most that a rank allocates on its GPU, such as 9935Mi. docs/memory.md says what it is made of."""
+
+    predicted: str | None = None
+    """What was expected before the model was loaded."""
+    measured: str | None = None
+    """What the job's first rank has allocated so far."""
+    micro_batch_size: int | None = None
+    """Sequences that a rank holds at once, as written or as training.fit has chosen."""
+    gradient_checkpointing: bool | None = None
+    """Whether activations are computed again in the backward pass, likewise."""
+
+
 class Output(ApiModel):
     """What the job has produced."""
 
@@ -169,6 +182,8 @@ class QLoRAJobStatus(ApiModel):
     """The last sets of pods, the oldest first."""
     progress: Progress | None = None
     """How far the training is."""
+    memory: Memory | None = None
+    """How much of a GPU's memory a rank needs."""
     output: Output | None = None
     """What the job has produced."""
 

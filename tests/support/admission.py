@@ -24,6 +24,10 @@ REFUSALS: dict[str, tuple[dict[str, Any], str]] = {
         {"nodes": 3},
         "training.globalBatchSize must be a multiple of nodes x node.slots x training.microBatchSize",
     ),
+    "a micro-batch that is chosen": (
+        {"training": {"fit": "auto", "microBatchSize": 2}},
+        "training.microBatchSize is chosen with fit: auto; remove it, or write fit: manual",
+    ),
     "zero nodes": ({"nodes": 0}, "spec.nodes in body should be greater than or equal to 1"),
     "rank too large": ({"adapter": {"rank": 5000}}, "spec.adapter.rank in body should be less than or equal to 1024"),
     "learning rate of zero": ({"training": {"learningRate": 0}}, "spec.training.learningRate"),

@@ -80,6 +80,10 @@ class QLoRAJobSpec(ApiModel):
                 "self.training.globalBatchSize % (self.nodes * self.node.slots * self.training.microBatchSize) == 0",
                 "training.globalBatchSize must be a multiple of nodes x node.slots x training.microBatchSize",
             ),
+            (
+                "self.training.fit == 'manual' || self.training.microBatchSize == 1",
+                "training.microBatchSize is chosen with fit: auto; remove it, or write fit: manual",
+            ),
             FLOAT16_NEEDS_A_GPU,
             *methods.rules(),
             (

@@ -41,6 +41,9 @@ class TrainingSpec(ApiModel):
     """Gradients are scaled down to this norm."""
     gradient_checkpointing: bool = True
     """Compute activations again in the backward pass: less memory, about a third more time."""
+    fit: Literal["manual", "auto"] = "manual"
+    """auto: the largest microBatchSize for the GPU's memory, and gradientCheckpointing only where nothing fits without;
+    the result is the same. manual: both as they are written."""
     seed: Annotated[int, Field(ge=0, le=4_294_967_295)] = 42
     """Seed of the adapter's initial values and of the order of the data."""
 

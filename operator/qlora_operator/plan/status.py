@@ -7,7 +7,7 @@ from typing import Any, Literal
 from qlora_api import report
 from qlora_api.durations import format_duration
 from qlora_api.reasons import Reason
-from qlora_api.status import Attempt, Condition, Evaluation, Output, Phase, Progress, QLoRAJobStatus
+from qlora_api.status import Attempt, Condition, Evaluation, Memory, Output, Phase, Progress, QLoRAJobStatus
 from qlora_operator.plan.budget import REQUEUED, SUSPENDED, counters
 from qlora_operator.plan.in_place import restarts_in_place, unrecorded_restarts
 from qlora_operator.plan.pause import pause_after
@@ -42,6 +42,7 @@ def compose_status(observation: Observation, decision: Decision) -> QLoRAJobStat
         counted_restarts=counted + in_place,
         attempts=_attempts(observation, decision, progress, now)[-ATTEMPTS_KEPT:],
         progress=progress,
+        memory=_memory(observation),
         output=_output(observation, decision),
     )
 
@@ -187,6 +188,23 @@ def _progress_of(told: report.Progress, phase: Phase, seen: str) -> Progress:
         last_checkpoint_step=told.last_checkpoint_step,
         last_step_time=seen,
     )
+
+
+def _memory(observation: Observation) -> Memory | None:
+    """What the pod tells; once it is silent, what was known before."""
+    told = observation.progress
+    if told is None or told.predicted_gpu_memory_bytes is None:
+        return observation.status.memory
+    return Memory(
+        predicted=_mebibytes(told.predicted_gpu_memory_bytes),
+        measured=_mebibytes(told.gpu_memory_bytes),
+        micro_batch_size=told.micro_batch_size,
+        gradient_checkpointing=told.gradient_checkpointing,
+    )
+
+
+def _mebibytes(size: int | None) -> str | None:
+    return None if size is None else f"{round(size / 2**20)}Mi"
 
 
 def _evaluation(told: report.Evaluation | None) -> Evaluation | None:

@@ -180,6 +180,24 @@ def test_progress_is_taken_over_and_rounded_for_reading() -> None:
     assert progress.evaluation.to_json() == {"step": 10, "loss": 2.3457, "bestStep": 8, "bestLoss": 2.0}
 
 
+def test_memory_is_told_as_predicted_and_measured_and_stays_when_the_pod_is_silent() -> None:
+    told = report.Progress(
+        uid="uid", attempt=1, state="Training", step=12, of=60, updated=0, predicted_gpu_memory_bytes=9961 * 2**20,
+        gpu_memory_bytes=9935 * 2**20,
+    )  # fmt: skip
+    pods = [*children(), batch_job_body(), pod_body(0), pod_body(1)]
+    made = plan(*pods, status=RUNNING, progress=told).status
+    assert made.memory is not None
+    assert made.memory.to_json() == {"predicted": "9961Mi", "measured": "9935Mi"}
+    assert plan(*pods, status=made.to_json()).status.memory == made.memory
+
+
+def test_without_a_gpu_the_status_tells_of_no_memory() -> None:
+    told = report.Progress(uid="uid", attempt=1, state="Training", step=12, of=60, updated=0)
+    made = plan(*children(), batch_job_body(), pod_body(0), pod_body(1), status=RUNNING, progress=told)
+    assert made.status.memory is None
+
+
 def test_progress_of_another_attempt_is_not_taken() -> None:
     told = report.Progress(uid="uid", attempt=2, state="Training", step=12, of=60, updated=0)
     made = plan(*children(), batch_job_body(), pod_body(0), pod_body(1), status=RUNNING, progress=told)

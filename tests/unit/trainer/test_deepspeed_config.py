@@ -68,8 +68,8 @@ def test_the_published_recipe_is_taken_over(tmp_path: Path) -> None:
     assert merged.spec.deepspeed.offload_optimizer == "cpu"
     assert merged.gradient_accumulation_steps == 2
     assert adam_parameters(PUBLISHED) == {"betas": [0.9, 0.95], "eps": 1e-8}
-    config = deepspeed_config(merged)
-    assert config["zero_optimization"] == PUBLISHED["zero_optimization"]
+    config = deepspeed_config(merged, trained=1000)
+    assert config["zero_optimization"] == {**PUBLISHED["zero_optimization"], "reduce_bucket_size": 1000}
     assert config["train_micro_batch_size_per_gpu"] == 4
     assert config["train_batch_size"] == 16
     assert "optimizer" not in config
@@ -79,7 +79,7 @@ def test_trap_deepspeed_json_disagrees_with_the_job_auto_is_the_job_s(tmp_path: 
     """18: a zero2.json in which all but the stage is `auto`."""
     merged = with_deepspeed_config(job(tmp_path, AUTOMATIC))
     assert merged.spec.deepspeed.zero_stage == 2
-    config = deepspeed_config(merged)
+    config = deepspeed_config(merged, trained=1000)
     assert "auto" not in json.dumps(config)
     assert not {"bf16", "fp16", "scheduler", "optimizer"} & set(config)
     assert config["zero_optimization"] == {
@@ -87,6 +87,7 @@ def test_trap_deepspeed_json_disagrees_with_the_job_auto_is_the_job_s(tmp_path: 
         "overlap_comm": True,
         "contiguous_gradients": True,
         "sub_group_size": 1e9,
+        "reduce_bucket_size": 1000,
     }
 
 
@@ -117,6 +118,11 @@ def test_trap_deepspeed_json_disagrees_with_the_job_auto_is_the_job_s(tmp_path: 
             {"gradient_accumulation_steps": 3},
             {"training": {"globalBatchSize": 8}},
             "gradient_accumulation_steps: 3 x training.microBatchSize: 1 x 2 ranks contradicts",
+        ),
+        (
+            {"train_micro_batch_size_per_gpu": 2},
+            {"training": {"fit": "auto"}},
+            "train_micro_batch_size_per_gpu: 2 contradicts training.fit: auto",
         ),
         ({"train_micro_batch_size_per_gpu": 3}, {}, "3 x 2 ranks does not divide training.globalBatchSize: 16"),
         ({"train_micro_batch_size_per_gpu": 0}, {}, "train_micro_batch_size_per_gpu: 0: Input should be greater"),

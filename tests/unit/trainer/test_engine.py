@@ -17,10 +17,27 @@ from unit.trainer.pods import Gang
 
 def test_the_config_is_the_job(tmp_path: Path) -> None:
     pod = Gang(tmp_path).new_pods(nodes=2, slots=2, training={"globalBatchSize": 16, "microBatchSize": 2})[0]
-    config = deepspeed_config(pod.job)
+    config = deepspeed_config(pod.job, trained=1000)
     assert config["train_batch_size"] == 16
     assert config["train_micro_batch_size_per_gpu"] * config["gradient_accumulation_steps"] * 4 == 16
-    assert config["zero_optimization"] == {"stage": 1}
+    assert config["zero_optimization"] == {"stage": 1, "reduce_bucket_size": 1000}
+
+
+@pytest.mark.parametrize(
+    ("stage", "trained", "given", "bucket"),
+    [(1, 1000, {}, 1000), (2, 10**9, {}, 20_000_000), (3, 10**9, {"reduce_bucket_size": 5e8}, 500_000_000)],
+)
+def test_trap_the_bucket_of_gradients_is_no_larger_than_they_are(
+    tmp_path: Path, stage: int, trained: int, given: dict[str, Any], bucket: int
+) -> None:
+    """DeepSpeed allocates 5e8 elements, 2 GB, for an adapter of any size."""
+    job = Gang(tmp_path).new_pods(deepspeed={"zeroStage": stage, "config": {"zero_optimization": given}})[0].job
+    assert deepspeed_config(job, trained)["zero_optimization"]["reduce_bucket_size"] == bucket
+
+
+def test_without_zero_there_is_no_bucket(tmp_path: Path) -> None:
+    job = Gang(tmp_path).new_pods(deepspeed={"zeroStage": 0})[0].job
+    assert deepspeed_config(job, 1000)["zero_optimization"] == {"stage": 0}
 
 
 @pytest.mark.parametrize(("quantization", "stage", "host"), [("none", 3, True), ("none", 2, False), ("nf4", 3, False)])

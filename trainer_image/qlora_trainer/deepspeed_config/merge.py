@@ -39,6 +39,11 @@ def with_deepspeed_config(job: JobFile) -> JobFile:
     together = contradiction(spec)
     if together:
         raise TrainerError(Reason.USER_ERROR, f"{together} (with deepspeed.config)")
+    if spec.training.fit == "auto" and spec.training.micro_batch_size != 1:
+        raise _refused(
+            f"train_micro_batch_size_per_gpu: {spec.training.micro_batch_size} contradicts training.fit: auto; "
+            "write train_micro_batch_size_per_gpu: auto"
+        )
     portion = spec.training.micro_batch_size * job.world_size
     if spec.training.global_batch_size % portion:
         raise _refused(

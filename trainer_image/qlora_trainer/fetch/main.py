@@ -11,6 +11,7 @@ from qlora_trainer import log
 from qlora_trainer.fetch.adapter import check_adapter
 from qlora_trainer.fetch.dataset import check_template
 from qlora_trainer.fetch.hub import fetch_from_hub
+from qlora_trainer.fetch.memory import tell_memory
 from qlora_trainer.fetch.model import check_model
 from qlora_trainer.fetch.object_storage import fetch_from_object_storage
 from qlora_trainer.fetch.output import check_output
@@ -46,6 +47,7 @@ def fetch(job: JobFile, paths: PodPaths) -> ResolvedSources:
     with log.phase("check_model"):
         check_model(spec.model.source, model, needs_chat_template=spec.needs_model_template)
         check_adapter(spec, model)
+        tell_memory(spec, model)
     with log.phase("check_dataset"):
         if spec.dataset.chat_template is not None:
             check_template(spec.dataset.chat_template)

@@ -6,20 +6,28 @@ from typing import Any
 
 import deepspeed
 
+from qlora_api.estimate.trained import bucket_elements
 from qlora_api.job_file import JobFile
 from qlora_trainer.deepspeed_config import handed_on
 from qlora_trainer.rank.optimizers import make_optimizer
 from qlora_trainer.rank.stage3 import is_shared_out_from_host, share_out
 
 
-def deepspeed_config(job: JobFile) -> dict[str, Any]:
+def deepspeed_config(job: JobFile, trained: int) -> dict[str, Any]:
     """The job as DeepSpeed's JSON, over the user's own.
 
-    There is no bf16 or fp16 block: what DeepSpeed sees is the float32 adapter.
+    There is no bf16 or fp16 block: what DeepSpeed sees is the float32 adapter. ZeRO allocates its whole bucket of
+    gradients, however few there are: 2 GB if nothing is said.
+
+    Args:
+        job: the job.
+        trained: parameters that are trained.
     """
     training, ours = job.spec.training, job.spec.deepspeed
     given = handed_on(ours.config)
     zero = {**given.get("zero_optimization", {}), "stage": ours.zero_stage}
+    if ours.zero_stage:
+        zero["reduce_bucket_size"] = bucket_elements(trained, job.spec)
     for key, device in (("offload_optimizer", ours.offload_optimizer), ("offload_param", ours.offload_parameters)):
         options = zero.pop(key, {})
         if device != "none":
@@ -40,7 +48,7 @@ def make_engine(model: Any, job: JobFile) -> Any:
     """Wraps the model. Collective: every rank calls it."""
     trainable = [parameter for parameter in model.parameters() if parameter.requires_grad]
     skip_broadcast_of_frozen(model)
-    config = deepspeed_config(job)
+    config = deepspeed_config(job, sum(parameter.numel() for parameter in trainable))
     if is_shared_out_from_host(job.spec):
         share_out(model, config)
     engine, _, _, _ = deepspeed.initialize(

@@ -33,11 +33,12 @@ class ProgressWriter:
         from_step: step at which this attempt began.
         loss: loss of that step.
         standing: what the evaluations until then have shown.
+        predicted_memory: bytes that a rank is expected to allocate on its GPU.
     """
 
     def __init__(
         self, job: JobFile, file: Path | None, reporters: Sequence[Reporter], of: int, from_step: int,
-        loss: float | None, standing: Standing | None = None,
+        loss: float | None, standing: Standing | None = None, predicted_memory: int | None = None,
     ) -> None:  # fmt: skip
         self._file = file
         self._reporters = reporters
@@ -56,6 +57,9 @@ class ProgressWriter:
             loss=loss,
             evaluation=_evaluation(standing),
             last_checkpoint_step=from_step or None,
+            predicted_gpu_memory_bytes=predicted_memory,
+            micro_batch_size=job.spec.training.micro_batch_size,
+            gradient_checkpointing=job.spec.training.gradient_checkpointing,
             updated=time.time(),
         )
         self._write({})

@@ -27,11 +27,14 @@ from qlora_trainer.rank.digests import FileDigests
 from qlora_trainer.rank.engine import make_engine
 from qlora_trainer.rank.evaluation import Evaluation
 from qlora_trainer.rank.finish import finish
+from qlora_trainer.rank.fit import fitted
+from qlora_trainer.rank.foresight import foresee
 from qlora_trainer.rank.history import append_start
 from qlora_trainer.rank.isolation import check_isolation
 from qlora_trainer.rank.journal import Journal, Reporter
 from qlora_trainer.rank.loop import train
 from qlora_trainer.rank.make_data import make_dataset, make_held_out
+from qlora_trainer.rank.memory import gpu_bytes
 from qlora_trainer.rank.model import load_model
 from qlora_trainer.rank.output import write_adapter
 from qlora_trainer.rank.progress import ProgressWriter
@@ -69,6 +72,8 @@ def run(paths: PodPaths, rank: int, stop: StopSignal) -> Termination:
         log.event("already_finished", adapter=str(output / "adapter"))
         return finish(claim, job, sources, rank, stop, {**finished, "fromStep": finished["step"]})
 
+    job = fitted(job, Path(sources.model), dataset, device)
+    predicted = foresee(job.spec, Path(sources.model), dataset, gpu_bytes(device))
     with log.phase("load_model", rank=rank):
         model = load_model(sources.model, job.spec, device)
         if dataset.is_packed:
@@ -99,6 +104,7 @@ def run(paths: PodPaths, rank: int, stop: StopSignal) -> Termination:
         from_step,
         loss=None if checkpoint is None else checkpoint.facts["loss"],
         standing=standing,
+        predicted_memory=predicted,
     )
     evaluation = None
     if held_out is not None:

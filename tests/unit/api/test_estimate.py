@@ -1,0 +1,139 @@
+"""The estimate beside what `benchmarks/memory.py` has measured on a GPU, and what follows from it."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import pytest
+
+from builders import SPEC
+from qlora_api.estimate import Choice, Rows, estimate
+from qlora_api.spec import QLoRAJobSpec
+
+MIB = 2**20
+
+
+class Model(NamedTuple):
+    width: int
+    inner: int
+    layers: int
+    heads: int
+    key_heads: int
+    vocabulary: int
+    is_tied: bool
+    has_bias: bool = False
+
+    @property
+    def config(self) -> dict[str, Any]:
+        return {
+            "hidden_size": self.width,
+            "num_attention_heads": self.heads,
+            "num_key_value_heads": self.key_heads,
+            "vocab_size": self.vocabulary,
+            "tie_word_embeddings": self.is_tied,
+        }
+
+    @property
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        width, keys = self.width, self.width // self.heads * self.key_heads
+        linear = {
+            "self_attn.q_proj": (width, width),
+            "self_attn.k_proj": (keys, width),
+            "self_attn.v_proj": (keys, width),
+            "self_attn.o_proj": (width, width),
+            "mlp.gate_proj": (self.inner, width),
+            "mlp.up_proj": (self.inner, width),
+            "mlp.down_proj": (width, self.inner),
+        }
+        found: dict[str, tuple[int, ...]] = {"model.embed_tokens.weight": (self.vocabulary, width)}
+        for number in range(self.layers):
+            before = f"model.layers.{number}."
+            found |= {f"{before}{name}.weight": shape for name, shape in linear.items()}
+            found |= {f"{before}{name}.weight": (width,) for name in ("input_layernorm", "post_attention_layernorm")}
+            if self.has_bias:
+                found |= {f"{before}{name}.bias": linear[name][:1] for name in list(linear)[:3]}
+        found["model.norm.weight"] = (width,)
+        return found if self.is_tied else {**found, "lm_head.weight": (self.vocabulary, width)}
+
+
+QWEN_05B = Model(896, 4864, 24, 14, 2, 151936, True, has_bias=True)
+LLAMA_1B = Model(2048, 8192, 16, 32, 8, 128256, True)
+LLAMA_8B = Model(4096, 14336, 32, 32, 8, 128256, False)
+MISTRAL_7B = Model(4096, 14336, 32, 32, 8, 32000, False)
+
+
+def job(micro_batch: int = 1, length: int = 2048, checkpointing: bool = True, stage: int = 1, optimizer: str = "adamw",
+        rank: int = 16, quantization: str = "nf4", **more: Any) -> QLoRAJobSpec:  # fmt: skip
+    return QLoRAJobSpec.model_validate(
+        {
+            **SPEC,
+            "nodes": 1,
+            "node": {"slots": 1},
+            "quantization": {"type": quantization},
+            "adapter": {"rank": rank},
+            "training": {
+                "globalBatchSize": 2 * micro_batch,
+                "microBatchSize": micro_batch,
+                "sequenceLength": length,
+                "gradientCheckpointing": checkpointing,
+                "optimizer": optimizer,
+            },
+            "deepspeed": {"zeroStage": stage},
+            **more,
+        }
+    )
+
+
+@pytest.mark.parametrize(
+    ("model", "job", "is_masked", "measured"),
+    [
+        (QWEN_05B, job(4, 1024), False, 8006),
+        (QWEN_05B, job(2, 2048, False, 0), False, 15442),
+        (QWEN_05B, job(4, 512, False, 2, "adamw-8bit"), False, 8048),
+        (QWEN_05B, job(1, 256, True, 1, rank=256), False, 3739),
+        (LLAMA_1B, job(1, 2048), False, 4465),
+        (LLAMA_1B, job(4, 2048, True, 2), False, 13860),
+        (LLAMA_1B, job(2, 2048, False), False, 17219),
+        (LLAMA_1B, job(2, 2048, False), True, 17856),
+        (LLAMA_1B, job(4, 1024, False, 0, "adamw-8bit"), False, 17058),
+        (LLAMA_8B, job(1, 2048), False, 9935),
+        (LLAMA_8B, job(4, 2048, True, 2, "adamw-8bit"), False, 20264),
+        (LLAMA_8B, job(1, 4096, False), False, 49336),
+        (LLAMA_8B, job(1, 512, False, 0, rank=64), False, 13545),
+        (LLAMA_8B, job(1, 512, True, 1, rank=64), False, 9718),
+        (MISTRAL_7B, job(2, 4096), False, 10058),
+        (MISTRAL_7B, job(1, 2048, False), False, 24100),
+        (MISTRAL_7B, job(1, 512, True, 1, "adamw-8bit", quantization="none"), False, 14844),
+    ],
+)
+def test_the_estimate_is_what_was_measured(model: Model, job: QLoRAJobSpec, is_masked: bool, measured: int) -> None:
+    """MiB of torch.cuda.max_memory_allocated on an H100 with torch 2.11."""
+    found = estimate(job, model.shapes, model.config, is_masked=is_masked)
+    assert found.allocated / MIB == pytest.approx(measured, rel=0.03)
+
+
+def test_ranks_share_the_optimizer_from_stage_1_on_and_the_base_from_stage_3_on() -> None:
+    def parts(stage: int) -> dict[str, int]:
+        spec = job(stage=stage, nodes=2, node={"slots": 4})
+        return estimate(spec, LLAMA_8B.shapes, LLAMA_8B.config).phases[0].parts
+
+    assert parts(1)["optimizer"] == pytest.approx(parts(0)["optimizer"] / 8, rel=0.01)
+    assert parts(3)["weights (nf4)"] == parts(2)["weights (nf4)"] // 8
+
+
+def test_less_is_needed_for_shorter_rows_and_where_fewer_tokens_are_learned() -> None:
+    def needed(rows: Rows | None) -> int:
+        return estimate(job(), LLAMA_8B.shapes, LLAMA_8B.config, rows=rows).allocated
+
+    assert needed(Rows(512, 512)) < needed(Rows(2048, 512)) < needed(None)
+
+
+def test_another_choice_is_estimated_as_if_the_job_had_made_it() -> None:
+    chosen = estimate(job(), MISTRAL_7B.shapes, MISTRAL_7B.config, Choice(2, False))
+    written = estimate(job(2, checkpointing=False), MISTRAL_7B.shapes, MISTRAL_7B.config)
+    assert chosen.phases[1].parts["kept activations"] == written.phases[1].parts["kept activations"]
+
+
+def test_a_model_without_sizes_is_refused_with_what_is_missing() -> None:
+    with pytest.raises(ValueError, match="has no hidden_size"):
+        estimate(job(), LLAMA_1B.shapes, {"vocab_size": 10})
