@@ -11,7 +11,7 @@ from qlora_api.job_file import JobFile
 from qlora_api.reasons import Reason
 from qlora_api.report import Restart, Termination
 from qlora_trainer import termination
-from qlora_trainer.supervisor.gang.coordinator import MISSING_SECONDS, Coordinator
+from qlora_trainer.supervisor.gang.coordinator import MISSING_SECONDS, SILENT_SECONDS, Coordinator
 from qlora_trainer.supervisor.gang.messages import GangState, MemberReport, MemberState, Order
 from unit.trainer.pods import Gang
 
@@ -163,3 +163,19 @@ def test_nobody_else_is_listened_to(gang: TestBench) -> None:
     for stranger in ({"uid": "other"}, {"attempt": 2}, {"completion_index": 2}):
         fields = {"uid": "uid", "attempt": 1, "completion_index": 0, "epoch": 0, "state": READY, **stranger}
         assert gang.coordinator.receive(MemberReport.model_validate(fields)) is None
+
+
+def test_the_gang_is_incomplete_without_a_pod_that_says_nothing_any_more(gang: TestBench) -> None:
+    gang.train()
+    gang.now = SILENT_SECONDS - 1
+    assert not gang.tell(0, RUNNING).is_incomplete
+    gang.now = SILENT_SECONDS + 1
+    assert gang.tell(0, RUNNING).is_incomplete
+    assert not gang.tell(1, RUNNING).is_incomplete, "it was only slow"
+
+
+def test_a_pod_that_has_said_that_it_goes_is_not_missed(gang: TestBench) -> None:
+    gang.train()
+    gang.tell(1, ENDED, termination.failed(Reason.STOPPED, "asked to stop"), leaves=True)
+    gang.now = SILENT_SECONDS + 1
+    assert not gang.tell(0, RUNNING).is_incomplete

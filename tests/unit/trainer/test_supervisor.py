@@ -11,6 +11,7 @@ import pytest
 
 from qlora_api.reasons import Reason
 from qlora_api.report import Progress
+from qlora_trainer.supervisor.gang.coordinator import SILENT_SECONDS
 from unit.trainer.pods import Gang
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
@@ -94,6 +95,22 @@ def test_a_killed_rank_is_named_and_the_other_pod_says_that_it_only_lost_its_pee
     assert "rank 1 was killed" in killed.message
     assert other.reason == Reason.PEER_LOST, "its rank said so itself, or was ended before it could"
     assert [pod.ranks() for pod in pods] == [[], []]
+
+
+def test_ranks_that_wait_for_a_pod_that_is_gone_do_not_get_the_whole_grace_period(gang: Gang) -> None:
+    """As on a node that is cut off: nothing is closed, nothing arrives, and no signal can end the step."""
+    pods = gang.new_pods(nodes=2, grace=120, training=LONG)
+    for pod in pods:
+        assert pod.fetch() == 0
+        pod.start()
+    pods[0].wait_for_step(1)
+    for pid in (pods[1].process.pid, *pods[1].launchers(), *pods[1].ranks()):
+        os.kill(pid, signal.SIGSTOP)
+    time.sleep(SILENT_SECONDS + 2)
+    pods[0].process.send_signal(signal.SIGTERM)
+    assert pods[0].wait(60) == 143
+    assert pods[0].termination().reason == Reason.STOPPED
+    assert pods[0].ranks() == []
 
 
 def test_a_killed_launcher_is_no_success_and_leaves_no_rank_behind(gang: Gang) -> None:

@@ -11,7 +11,7 @@ from qlora_api.report import Termination
 from qlora_trainer import log, termination
 from qlora_trainer.paths import PodPaths
 from qlora_trainer.supervisor.cgroup import oom_kills
-from qlora_trainer.supervisor.gang.coordinator import MISSING_SECONDS
+from qlora_trainer.supervisor.gang.coordinator import MISSING_SECONDS, SILENT_SECONDS
 from qlora_trainer.supervisor.gang.member import Member
 from qlora_trainer.supervisor.gang.messages import GangState, MemberState
 from qlora_trainer.supervisor.launches import Launches
@@ -109,6 +109,7 @@ class Epochs:
             each_round=lambda: self._let_the_next_stand_by(epoch),
             is_stopping=self._stops,
             is_halted=lambda: self._halts(epoch),
+            is_incomplete=self._is_incomplete,
             ended_ranks=lambda: self._ended_ranks(epoch),
             waiting_pid=lambda: self._launches.waiting_pid,
         )
@@ -148,6 +149,11 @@ class Epochs:
         if order is None:
             return False
         return order.epoch > epoch or (order.epoch == epoch and order.state in (GangState.HALT, GangState.END))
+
+    def _is_incomplete(self) -> bool:
+        """Whether another pod is gone, the coordinator's or one that it misses."""
+        order = self._member.order
+        return self._member.silence > SILENT_SECONDS or (order is not None and order.is_incomplete)
 
     def _ended_ranks(self, epoch: int) -> dict[int, bool]:
         outcomes = read_ranks(self._paths, epoch, self._ranks)

@@ -34,6 +34,8 @@ class Outside:
     """Whether the pod was asked to stop."""
     is_halted: Callable[[], bool]
     """Whether the gang has halted the epoch."""
+    is_incomplete: Callable[[], bool]
+    """Whether a pod of the gang is gone, so that the ranks wait for it in the middle of a step for ever."""
     ended_ranks: Callable[[], Mapping[int, bool]]
     """The ranks of this pod that have left word, and whether they failed."""
     waiting_pid: Callable[[], int]
@@ -71,7 +73,7 @@ class Watch:
             self._reap()
             if self._outside.is_stopping():
                 self._ask_to_stop()
-                self._end_within(self._grace)
+                self._end_within(HALT_SECONDS if self._outside.is_incomplete() else self._grace)
             elif self._outside.is_halted():
                 self._end_within(HALT_SECONDS)
             elif self._has_failed():

@@ -17,6 +17,9 @@ MISSING_SECONDS = 60.0
 """Time that a pod has to answer when the ranks are to be started again: longer than Kubernetes takes to find a lost
 node, so that the attempt ends as a node's loss and not as a fault of the job."""
 
+SILENT_SECONDS = 15.0
+"""Time after which a pod that says nothing is taken for gone; the others ask every second or two."""
+
 
 class Coordinator:
     """Decides what all pods do. Safe to use from several threads.
@@ -49,6 +52,7 @@ class Coordinator:
         self._why = ""
         self._restarts: list[Restart] = []
         self._left: set[int] = set()
+        self._heard: dict[int, float] = {}
         self._told_to_end: set[int] = set()
 
     def receive(self, report: MemberReport) -> Order | None:
@@ -58,12 +62,13 @@ class Coordinator:
         if report.completion_index >= len(self._job.hosts):
             return None
         with self._lock:
+            self._heard[report.completion_index] = self._clock()
             if report.epoch == self._epoch:
                 self._take(report)
             self._look_at_the_clock()
             if report.leaves or self._state == GangState.END:
                 self._told_to_end.add(report.completion_index)
-            return Order(epoch=self._epoch, state=self._state, why=self._why)
+            return Order(epoch=self._epoch, state=self._state, why=self._why, is_incomplete=self._is_incomplete)
 
     def find(self, reason: Reason, message: str) -> None:
         """Ends the epoch for something that no rank has told."""
@@ -97,6 +102,11 @@ class Coordinator:
                 self._halt()
             if self._state == GangState.HALT and len(self._outcomes) == len(self._job.hosts):
                 self._decide()
+
+    @property
+    def _is_incomplete(self) -> bool:
+        now = self._clock()
+        return any(now - heard > SILENT_SECONDS for index, heard in self._heard.items() if index not in self._left)
 
     def _look_at_the_clock(self) -> None:
         is_waiting = self._state == GangState.HALT or (self._state == GangState.GATHER and self._epoch > 0)

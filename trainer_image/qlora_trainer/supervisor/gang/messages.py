@@ -57,3 +57,5 @@ class Order(Report):
     state: GangState
     why: Annotated[str, Field(max_length=2048)] = ""
     """Why the last epoch ended, as a sentence."""
+    is_incomplete: bool = False
+    """Whether a pod is gone without a word, so that the others cannot finish a step."""
