@@ -23,7 +23,7 @@ from qlora_trainer.paths import PodPaths
 from qlora_trainer.rank.batches import global_batch, total_steps
 from qlora_trainer.rank.data import Dataset, Document, load_dataset
 from qlora_trainer.rank.make_data import make_dataset
-from qlora_trainer.rank.tokenizer import load_tokenizer
+from qlora_trainer.rank.tokenizer import is_processor, load_reader
 from qlora_trainer.sources import ResolvedSources, mounted
 
 LEARNED, READ = "bold green", "dim"
@@ -48,13 +48,14 @@ def preview(paths: PodPaths, job_file: Path | None, step: int, rows: int, consol
     """
     spec = load_job(paths).spec if job_file is None else _read_spec(job_file)
     model, files = _sources(paths, spec, job_file is None)
-    tokenizer = load_tokenizer(model, spec.dataset)
+    reader = load_reader(model, spec.dataset)
     with TemporaryDirectory() as folder:
         tokens = paths.tokens
         if job_file is not None or not tokens.exists():
             tokens = Path(folder) / "tokens"
             with contextlib.redirect_stdout(sys.stderr):
-                make_dataset(tokens, files, spec, tokenizer, rows)
+                make_dataset(tokens, files, spec, reader, rows)
+        tokenizer = reader.tokenizer if is_processor(reader) else reader
         show(load_dataset(tokens), spec, tokenizer, step, console)
 
 
