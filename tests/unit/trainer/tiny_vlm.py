@@ -1,5 +1,5 @@
-"""Vision-language models of several families that train in milliseconds: their real architectures and processors, random
-weights, and the tokenizer of single bytes."""
+"""Vision-language models of several families that train in milliseconds: their real architectures and processors,
+random weights, and the tokenizer of single bytes."""
 
 from __future__ import annotations
 

@@ -18,7 +18,9 @@ def vqa_rows(number: int, folder: Path) -> list[dict[str, Any]]:
     paths = easy_vqa.get_train_image_paths()
     (folder / IMAGES).mkdir(exist_ok=True)
     rows = []
-    for question, answer, image in list(zip(questions, answers, images, strict=True))[:: max(1, 4000 // number)][:number]:
+    for question, answer, image in list(zip(questions, answers, images, strict=True))[:: max(1, 4000 // number)][
+        :number
+    ]:
         name = f"{IMAGES}/{image}.png"
         shutil.copyfile(paths[image], folder / name)
         rows.append(row(name, question, answer))

@@ -44,6 +44,12 @@ class Images:
         files = [file for document in documents for file in self.files.of(document)]
         return model_inputs(self.processor, self.family, ids, files)
 
+    def shown(self, ids: list[int]) -> str:
+        """Tokens as text, without the many that stand for images."""
+        places = set(self.processor.image_token_ids)
+        text: str = self.processor.tokenizer.decode([token for token in ids if token not in places])
+        return text
+
 
 @dataclass(frozen=True)
 class Dataset:

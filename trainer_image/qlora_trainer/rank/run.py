@@ -41,7 +41,7 @@ from qlora_trainer.rank.saver import Saver
 from qlora_trainer.rank.state import gather_parameters, restore_state
 from qlora_trainer.rank.stop import StopSignal
 from qlora_trainer.rank.tensorboard import TensorBoard
-from qlora_trainer.rank.tokenizer import load_reader, load_tokenizer
+from qlora_trainer.rank.tokenizer import is_processor, load_reader
 from qlora_trainer.rank.trackers import trackers
 from qlora_trainer.sources import ResolvedSources
 
@@ -103,7 +103,8 @@ def run(paths: PodPaths, rank: int, stop: StopSignal) -> Termination:
     )
     evaluation = None
     if held_out is not None:
-        tokenizer = load_tokenizer(sources.model, job.spec.dataset)
+        reader = load_reader(sources.model, job.spec.dataset)
+        tokenizer = reader.tokenizer if is_processor(reader) else reader
         evaluation = Evaluation(job, engine, held_out, tokenizer, of, standing, progress, stop)
     log.event("training", rank=rank, from_step=from_step, of=of, sequences=len(dataset))
     digests = None
