@@ -1,0 +1,146 @@
+"""Towers of vision-language models: each choice trains exactly the modules that it names, in each family."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from peft import PeftModel
+from transformers import AutoModelForImageTextToText
+
+from qlora_api.job_file import JobFile
+from qlora_api.spec import QLoRAJobSpec
+from qlora_trainer.fetch.families import FAMILIES, family_of
+from qlora_trainer.rank.data import Dataset, load_dataset
+from qlora_trainer.rank.loss import collate, loss_sum
+from qlora_trainer.rank.make_data import make_dataset
+from qlora_trainer.rank.model import load_base, load_model
+from qlora_trainer.rank.optimizers import parameter_groups
+from qlora_trainer.rank.tokenizer import load_reader
+from unit.trainer import tiny_vlm
+from unit.trainer.pods import spec
+from unit.trainer.vqa import vqa_rows, write_rows
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
+
+CPU = torch.device("cpu")
+FULL, LORA = {"method": "full"}, {"method": "lora"}
+CHOICES: dict[str, dict[str, Any]] = {
+    "as without towers": {},
+    "language": {"towers": {"language": LORA}},
+    "projector": {"towers": {"projector": FULL}},
+    "vision": {"towers": {"vision": LORA}},
+    "vision, whole": {"towers": {"vision": FULL}},
+    "all": {"towers": {"language": {"method": "rslora"}, "projector": FULL, "vision": {**LORA, "rank": 2, "alpha": 9}}},
+    "all dora": {"method": "dora", "towers": {"language": {}, "projector": FULL, "vision": {}}},
+}
+NOT_READ = (".encoder.layers.1.", ".post_layernorm.")
+"""What LLaVA's model does not use: it takes the features of the layer before the last."""
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("models")
+    for family in FAMILIES:
+        tiny_vlm.save_vlm(folder / family, family)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def rows(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Four questions about images, and a row without one."""
+    folder = tmp_path_factory.mktemp("data")
+    text = {"messages": [{"role": "user", "content": "red or blue?"}, {"role": "assistant", "content": "red"}]}
+    write_rows(folder / "rows.jsonl", [*vqa_rows(4, folder), text])
+    return folder / "rows.jsonl"
+
+
+def job(**changes: Any) -> QLoRAJobSpec:
+    return QLoRAJobSpec.model_validate(spec(**{"training": {"sequenceLength": 128}, **changes}))
+
+
+def tokenised(model: Path, rows: Path, folder: Path) -> Dataset:
+    reader = load_reader(str(model), job().dataset)
+    make_dataset(folder, [[rows]], job(), reader)
+    return load_dataset(folder, reader, family_of(model))
+
+
+def trained(model: Any) -> dict[str, torch.Tensor]:
+    return {name: value.detach().clone() for name, value in model.named_parameters() if value.requires_grad}
+
+
+def expected(model: Path, choice: dict[str, Any]) -> dict[str, set[str]]:
+    """The modules that a choice names, found without the trainer: linear ones with an adapter, whole ones with
+    all their weights."""
+    base = AutoModelForImageTextToText.from_pretrained(model)
+    parts = {
+        "language": base.model.get_decoder(),
+        "vision": base.model.get_encoder(modality="image"),
+        "projector": next(getattr(base.model, name) for name in ("multi_modal_projector", "connector", "visual")
+                          if hasattr(base.model, name)),
+    }  # fmt: skip
+    names = {id(module): name for name, module in base.named_modules()}
+    projector = [names[id(parts["projector"])]]
+    if hasattr(parts["vision"], "merger"):
+        lists = [f"{projector[0]}.{name}" for name in ("merger", "deepstack_merger_list")]
+        projector = [name for name in lists if name in names.values()]
+
+    def is_in(name: str, part: str) -> bool:
+        if part == "projector":
+            return any(name.startswith(f"{prefix}.") for prefix in projector)
+        return name.startswith(f"{names[id(parts[part])]}.") and not is_in(name, "projector")
+
+    found: dict[str, set[str]] = {"adapted": set(), "whole": set()}
+    for part, how in choice.get("towers", {"language": {}}).items():
+        if how.get("method") == "full":
+            found["whole"] |= {name for name, _ in base.named_parameters() if is_in(name, part)}
+        else:
+            linear = {name for name, module in base.named_modules() if isinstance(module, torch.nn.Linear)}
+            found["adapted"] |= {name for name in linear if is_in(name, part)}
+    return found
+
+
+def touched(names: set[str]) -> dict[str, set[str]]:
+    """The base's modules and parameters that trained parameters belong to."""
+    plain = {name.removeprefix("base_model.model.") for name in names}
+    return {
+        "adapted": {name.partition(".lora_")[0] for name in plain if ".lora_" in name},
+        "whole": {name.replace(".modules_to_save.default", "") for name in plain if ".modules_to_save." in name},
+    }
+
+
+@pytest.mark.parametrize(
+    ("family", "choice"),
+    [*(("idefics3", name) for name in CHOICES), *((family, "all") for family in FAMILIES if family != "idefics3")],
+)
+def test_a_choice_of_towers_changes_exactly_the_modules_that_it_names(
+    family: str, choice: str, models: Path, rows: Path, tmp_path: Path
+) -> None:
+    """Two of the rows of a batch have images, and the last has none."""
+    dataset = tokenised(models / family, rows, tmp_path / "tokens")
+    model = load_model(str(models / family), job(adapter={"rank": 4, "alpha": 8, **CHOICES[choice]}), CPU)
+    everything = {name: value.detach().clone() for name, value in model.named_parameters()}
+    optimizer = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=0.01, weight_decay=0)
+    for _ in range(3):
+        optimizer.zero_grad()
+        loss_sum(model, collate(dataset, [0, 1, 4], CPU)).backward()
+        optimizer.step()
+    changed = {name for name, value in model.named_parameters() if not torch.equal(value, everything[name])}
+    named = expected(models / family, CHOICES[choice])
+    assert touched(set(trained(model))) == named
+    if family == "llava":
+        assert named["adapted"] - touched(changed)["adapted"] == set()  # the matrices A begin at random, and ...
+    assert changed <= set(trained(model))
+    still = {name for name in trained(model) if name not in changed}
+    assert all(family == "llava" and any(part in name for part in NOT_READ) for name in still)
+
+    model.save_pretrained(tmp_path / "adapter")
+    spec_of_job = job(adapter={"rank": 4, "alpha": 8, **CHOICES[choice]})
+    loaded = PeftModel.from_pretrained(load_base(str(models / family), spec_of_job, CPU), tmp_path / "adapter").eval()
+    batch = collate(dataset, [0], CPU)
+    with torch.no_grad():
+        assert torch.allclose(loss_sum(loaded, batch), loss_sum(model.eval(), batch), rtol=1e-4)
