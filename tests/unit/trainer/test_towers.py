@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import math
 from pathlib import Path
 from typing import Any
 
@@ -12,14 +10,12 @@ import torch
 from peft import PeftModel
 from transformers import AutoModelForImageTextToText
 
-from qlora_api.job_file import JobFile
 from qlora_api.spec import QLoRAJobSpec
 from qlora_trainer.fetch.families import FAMILIES, family_of
 from qlora_trainer.rank.data import Dataset, load_dataset
 from qlora_trainer.rank.loss import collate, loss_sum
 from qlora_trainer.rank.make_data import make_dataset
 from qlora_trainer.rank.model import load_base, load_model
-from qlora_trainer.rank.optimizers import parameter_groups
 from qlora_trainer.rank.tokenizer import load_reader
 from unit.trainer import tiny_vlm
 from unit.trainer.pods import spec
@@ -132,8 +128,6 @@ def test_a_choice_of_towers_changes_exactly_the_modules_that_it_names(
     changed = {name for name, value in model.named_parameters() if not torch.equal(value, everything[name])}
     named = expected(models / family, CHOICES[choice])
     assert touched(set(trained(model))) == named
-    if family == "llava":
-        assert named["adapted"] - touched(changed)["adapted"] == set()  # the matrices A begin at random, and ...
     assert changed <= set(trained(model))
     still = {name for name in trained(model) if name not in changed}
     assert all(family == "llava" and any(part in name for part in NOT_READ) for name in still)

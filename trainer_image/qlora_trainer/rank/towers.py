@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from peft import LoraConfig
+from peft.utils.constants import DUMMY_TARGET_MODULES
 
 from qlora_api.spec import AdapterSpec, QLoRAJobSpec, TowerName
 from qlora_api.spec.towers import TOWERS
@@ -56,7 +57,7 @@ def towers_config(model: Any, family: Family, adapter: AdapterSpec) -> LoraConfi
         lora_alpha=given["alpha"],
         lora_dropout=given["dropout"],
         use_dora=any(tower.method == "dora" for tower in adapted),
-        target_modules=targets,
+        target_modules=targets or DUMMY_TARGET_MODULES,  # with whole towers only
         rank_pattern=ranks,
         alpha_pattern=alphas,
         modules_to_save=whole or None,
