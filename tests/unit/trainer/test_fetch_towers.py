@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import shutil
+import subprocess
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -84,6 +86,16 @@ def test_towers_of_a_model_of_text_are_refused(tmp_path: Path, tiny_model: Path)
 def test_frozen_towers_of_a_model_of_text_are_refused(tmp_path: Path, tiny_model: Path) -> None:
     message = fault(tmp_path, tiny_model, quantization={"frozenTowers": True})
     assert message == "quantization.frozenTowers: the model of model.source has no towers; remove frozenTowers"
+
+
+def test_images_of_a_model_of_text_are_refused(tmp_path: Path, tiny_model: Path) -> None:
+    message = fault(tmp_path, tiny_model, dataset={"columns": {"images": "picture"}})
+    assert message == "dataset.columns.images: the model of model.source reads no images; remove it"
+
+
+def test_a_model_of_text_is_checked_without_libraries_for_images() -> None:
+    program = "import sys, qlora_trainer.fetch.main; sys.exit(bool({'PIL', 'torch', 'transformers'} & {*sys.modules}))"
+    assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0
 
 
 def test_a_model_without_its_processor_is_refused(tmp_path: Path, llava: Path) -> None:

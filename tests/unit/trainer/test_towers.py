@@ -10,12 +10,14 @@ import torch
 from peft import PeftModel
 from transformers import AutoModelForImageTextToText
 
+from qlora_api.job_file import JobFile
 from qlora_api.spec import QLoRAJobSpec
 from qlora_trainer.fetch.families import FAMILIES, family_of
 from qlora_trainer.rank.data import Dataset, load_dataset
 from qlora_trainer.rank.loss import collate, loss_sum
 from qlora_trainer.rank.make_data import make_dataset
 from qlora_trainer.rank.model import load_base, load_model
+from qlora_trainer.rank.optimizers import parameter_groups
 from qlora_trainer.rank.tokenizer import load_reader
 from unit.trainer import tiny_vlm
 from unit.trainer.pods import spec
@@ -138,3 +140,72 @@ def test_a_choice_of_towers_changes_exactly_the_modules_that_it_names(
     batch = collate(dataset, [0], CPU)
     with torch.no_grad():
         assert torch.allclose(loss_sum(loaded, batch), loss_sum(model.eval(), batch), rtol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("towers", "frozen", "in_four_bits"),
+    [
+        ({"language": {}}, None, {"language"}),
+        ({"projector": FULL}, None, set()),
+        ({"vision": {}}, None, {"vision"}),
+        ({"vision": {}}, True, {"vision", "language", "projector"}),
+        ({"language": {}, "vision": FULL}, True, {"language", "projector"}),
+    ],
+)
+@pytest.mark.parametrize("family", ["llava", "qwen3_vl"])
+def test_quantisation_skips_what_is_not_adapted(
+    models: Path, family: str, towers: dict[str, Any], frozen: bool | None, in_four_bits: set[str]
+) -> None:
+    changes = {"adapter": {"towers": towers}, "quantization": {"type": "nf4", "frozenTowers": frozen}}
+    base = load_base(str(models / family), job(**changes), CPU)
+    found: dict[Any, set[str]] = {}
+    for name, module in base.named_modules():
+        if isinstance(module, torch.nn.Linear):
+            found.setdefault(FAMILIES[family].tower_of(name), set()).add(type(module).__name__)
+    assert {tower: kinds for tower, kinds in found.items() if kinds == {"Linear4bit"}}.keys() == in_four_bits
+    assert all(kinds == {"Linear"} for tower, kinds in found.items() if tower not in in_four_bits)
+
+
+def test_towers_of_several_types_pass_on_what_the_next_one_reads(models: Path, rows: Path, tmp_path: Path) -> None:
+    """Whole modules are float32 within a base of bfloat16."""
+    dataset = tokenised(models / "idefics3", rows, tmp_path / "tokens")
+    towers = {"language": {}, "projector": FULL, "vision": FULL}
+    changes = {"adapter": {"towers": towers}, "quantization": {"computeDtype": "bfloat16"}}
+    model = load_model(str(models / "idefics3"), job(**changes), CPU)
+    assert {value.dtype for value in trained(model).values()} == {torch.float32}
+    loss_sum(model, collate(dataset, [0, 4], CPU)).backward()
+    assert all(value.grad.isfinite().all() for value in model.parameters() if value.requires_grad)
+
+
+def test_each_tower_learns_at_its_own_rate(models: Path) -> None:
+    towers = {"language": {}, "projector": {**FULL, "learningRate": 0.002}, "vision": {"learningRate": 0.04}}
+    changes = spec(adapter={"towers": towers}, training={"learningRate": 0.01})
+    model = load_model(str(models / "qwen2_vl"), QLoRAJobSpec.model_validate(changes), CPU)
+    job_file = JobFile.model_validate(
+        {"name": "a", "namespace": "b", "uid": "c", "attempt": 1, "hosts": ["d"], "slots": 1,
+         "terminationGracePeriodSeconds": 30, "spec": changes}
+    )  # fmt: skip
+    rates = {
+        FAMILIES["qwen2_vl"].tower_of(name.removeprefix("base_model.model.")): group["rate_factor"]
+        for group in parameter_groups(model, job_file)
+        for name, value in model.named_parameters()
+        if any(value is one for one in group["params"])
+    }
+    assert rates == pytest.approx({"language": 1.0, "projector": 0.2, "vision": 4.0})
+
+
+def test_every_parameter_is_in_a_tower_but_for_the_output_layer(models: Path) -> None:
+    for family in FAMILIES:
+        base = AutoModelForImageTextToText.from_pretrained(models / family)
+        outside = {name for name, _ in base.named_parameters() if FAMILIES[family].tower_of(name) is None}
+        assert outside <= {"lm_head.weight"}, family
+
+
+def test_a_text_after_an_image_is_read_as_if_there_had_been_none(models: Path, rows: Path, tmp_path: Path) -> None:
+    """Qwen's models remember positions from one pass to the next."""
+    dataset = tokenised(models / "qwen2_5_vl", rows, tmp_path / "tokens")
+    model = load_model(str(models / "qwen2_5_vl"), job(), CPU)
+    with torch.no_grad():
+        alone = loss_sum(model, collate(dataset, [4], CPU))
+        loss_sum(model, collate(dataset, [0, 1], CPU))
+        assert torch.equal(loss_sum(model, collate(dataset, [4], CPU)), alone)

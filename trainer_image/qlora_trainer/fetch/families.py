@@ -17,7 +17,14 @@ from typing import Any
 from qlora_api.spec import TowerName
 from qlora_trainer.files import read_json
 
-_SPEECH_FIELDS = ("audio_config", "audio_encoder_config", "speech_config", "num_mel_bins", "conv_stride")
+_SPEECH_FIELDS = (
+    "audio_config",
+    "audio_encoder_config",
+    "speech_config",
+    "num_mel_bins",
+    "conv_stride",
+    "input_feat_per_channel",
+)
 """Fields of config.json that only models which listen have."""
 
 

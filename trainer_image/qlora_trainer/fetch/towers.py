@@ -24,6 +24,8 @@ def check_no_towers(spec: QLoRAJobSpec) -> None:
         raise _unfit("adapter.towers: the model of model.source has only a language model; remove towers")
     if spec.quantization.frozen_towers is not None:
         raise _unfit("quantization.frozenTowers: the model of model.source has no towers; remove frozenTowers")
+    if any(part.columns is not None and part.columns.images is not None for part in spec.dataset.parts):
+        raise _unfit("dataset.columns.images: the model of model.source reads no images; remove it")
 
 
 def check_towers(spec: QLoRAJobSpec, model: Path, family: Family) -> None:

@@ -38,6 +38,8 @@ def load_processor(model: str, dataset: DatasetSpec) -> Any:
     only_images: Any = type(kind.__name__, (kind,), {"get_attributes": classmethod(lambda cls: list(parts))})
     processor = only_images.from_args_and_dict(list(parts.values()), settings)
     template = dataset.chat_template or processor.chat_template or processor.tokenizer.chat_template
+    if isinstance(template, dict):
+        template = template.get("default")
     processor.chat_template = processor.tokenizer.chat_template = template
     return processor
 
