@@ -19,16 +19,13 @@ from qlora_trainer.fetch.main import fetch
 from qlora_trainer.fetch.model import check_model
 from qlora_trainer.paths import PodPaths
 from qlora_trainer.sources import ResolvedSources
-from unit.trainer import tiny_vlm
 from unit.trainer.pods import Gang
 from unit.trainer.vqa import vqa_rows
 
 
-@pytest.fixture(scope="module")
-def llava(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("llava")
-    tiny_vlm.save_vlm(folder)
-    return folder
+@pytest.fixture
+def llava(vlms: Path) -> Path:
+    return vlms / "llava"
 
 
 def fetched(folder: Path, model: Path, **changes: Any) -> ResolvedSources:
@@ -71,10 +68,8 @@ def test_what_does_not_go_together_with_images_is_named(
     assert sentence in fault(tmp_path, llava, **changes)
 
 
-def test_a_projector_without_linear_modules_is_trained_whole(tmp_path: Path) -> None:
-    model = tmp_path / "gemma3"
-    tiny_vlm.save_vlm(model, "gemma3")
-    message = fault(tmp_path, model, adapter={"towers": {"projector": {}}})
+def test_a_projector_without_linear_modules_is_trained_whole(tmp_path: Path, vlms: Path) -> None:
+    message = fault(tmp_path, vlms / "gemma3", adapter={"towers": {"projector": {}}})
     assert message == "adapter.towers.projector: it has no linear modules; write method: full"
 
 

@@ -17,7 +17,6 @@ from qlora_trainer.rank.data import Dataset, load_dataset
 from qlora_trainer.rank.loss import collate
 from qlora_trainer.rank.make_data import make_dataset
 from qlora_trainer.rank.tokenizer import load_reader
-from unit.trainer import tiny_vlm
 from unit.trainer.pods import spec
 from unit.trainer.tiny_model import WITH_GENERATION
 from unit.trainer.vqa import row, write_rows
@@ -31,14 +30,6 @@ PARTS = WITH_GENERATION.replace("message['content'] +", "said(message) +").repla
     "{% macro said(message) %}{% for part in message['content'] %}{{ '<image>' if part['type'] == 'image' else "
     "part['text'] }}{% endfor %}{% endmacro %}{% for message in messages %}",
 )
-
-
-@pytest.fixture(scope="module")
-def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("models")
-    for family in FAMILIES:
-        tiny_vlm.save_vlm(folder / family, family)
-    return folder
 
 
 @pytest.fixture
@@ -57,8 +48,8 @@ def tokenised(model: Path, folder: Path, *rows: Any, length: int = 256, **datase
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_tokens_and_pixels_are_the_processors_own(models: Path, folder: Path, family: str) -> None:
-    dataset, processor = tokenised(models / family, folder, TWO)
+def test_tokens_and_pixels_are_the_processors_own(vlms: Path, folder: Path, family: str) -> None:
+    dataset, processor = tokenised(vlms / family, folder, TWO)
     batch = collate(dataset, [0], torch.device("cpu"))
     parts = [{"type": "image"}, {"type": "text", "text": "then "}, {"type": "image"}, {"type": "text", "text": "?"}]
     answer = {"role": "assistant", "content": [{"type": "text", "text": "red, blue"}]}
@@ -77,26 +68,26 @@ def test_tokens_and_pixels_are_the_processors_own(models: Path, folder: Path, fa
     ("loss", "learned"),
     [("completion", "b<|im_end|>\n"), ("assistant", "a<|im_end|>\nb<|im_end|>\n"), ("all", None)],
 )
-def test_images_are_never_learned(models: Path, folder: Path, loss: str, learned: str | None) -> None:
+def test_images_are_never_learned(vlms: Path, folder: Path, loss: str, learned: str | None) -> None:
     turns = [QUESTION, {"role": "assistant", "content": "a"}, {"role": "user", "content": "and?"}]
     row = {"messages": [*turns, {"role": "assistant", "content": "b"}], "images": ["wide.png", "tall.png"]}
-    dataset, processor = tokenised(models / "llava", folder, row, loss=loss)
+    dataset, processor = tokenised(vlms / "llava", folder, row, loss=loss)
     document = dataset.document(0)
     told = processor.tokenizer.decode(document.ids[document.learned])
     whole = processor.tokenizer.decode(document.ids).replace("<image>", "").removeprefix("<|im_start|>")
     assert told == (whole if learned is None else learned)
 
 
-def test_a_template_may_say_itself_what_is_learned(models: Path, folder: Path) -> None:
-    dataset, processor = tokenised(models / "llava", folder, TWO, chatTemplate=PARTS)
+def test_a_template_may_say_itself_what_is_learned(vlms: Path, folder: Path) -> None:
+    dataset, processor = tokenised(vlms / "llava", folder, TWO, chatTemplate=PARTS)
     document = dataset.document(0)
     assert processor.tokenizer.decode(document.ids[document.learned]) == "red, blue<|im_end|>"
 
 
-def test_a_row_is_never_cut_through_an_image(models: Path, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_row_is_never_cut_through_an_image(vlms: Path, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     late = {"messages": [{"role": "user", "content": "x" * 60 + "<image>"}, TWO["messages"][1]], "image": "wide.png"}
     long = row("wide.png", "?", "red" * 40)
-    dataset, _ = tokenised(models / "llava", folder, late, long, length=64)
+    dataset, _ = tokenised(vlms / "llava", folder, late, long, length=64)
     assert dataset.lengths.tolist() == [64]
     assert dataset.images is not None
     assert len(dataset.images.files.of(0)) == 1
@@ -104,40 +95,40 @@ def test_a_row_is_never_cut_through_an_image(models: Path, folder: Path, capsys:
     assert (told["rows"], told["cut"], told["dropped"], told["images_cut"]) == (1, 1, 1, 1)
 
 
-def test_an_image_is_kept_once(models: Path, folder: Path) -> None:
+def test_an_image_is_kept_once(vlms: Path, folder: Path) -> None:
     rows = [row(name, "?", "red") for name in ("wide.png", "tall.png", "wide.png", "wide.png")]
-    dataset, _ = tokenised(models / "llava", folder, *rows)
+    dataset, _ = tokenised(vlms / "llava", folder, *rows)
     assert dataset.images is not None
     files = dataset.images.files
     assert files.content.numel() == sum((folder / name).stat().st_size for name in ("wide.png", "tall.png"))
     assert files.of(3) == [(folder / "wide.png").read_bytes()]
 
 
-def test_another_image_is_other_data(models: Path, folder: Path, tmp_path: Path) -> None:
-    before, _ = tokenised(models / "llava", folder, TWO)
+def test_another_image_is_other_data(vlms: Path, folder: Path, tmp_path: Path) -> None:
+    before, _ = tokenised(vlms / "llava", folder, TWO)
     (folder / "tokens").rename(folder / "before")
     Image.new("RGB", (30, 90), "green").save(folder / "tall.png")
-    after, _ = tokenised(models / "llava", folder, TWO)
+    after, _ = tokenised(vlms / "llava", folder, TWO)
     assert before.sha256 != after.sha256
 
 
-def test_a_text_that_stands_for_an_image_is_refused(models: Path, folder: Path) -> None:
+def test_a_text_that_stands_for_an_image_is_refused(vlms: Path, folder: Path) -> None:
     spoken = {"messages": [{"role": "user", "content": "<|image_pad|>"}, {"role": "assistant", "content": "?"}]}
     with pytest.raises(TrainerError, match=r"rows.jsonl line 1: rendered, it has 1 times <\|image_pad\|>"):
-        tokenised(models / "qwen2_vl", folder, spoken)
+        tokenised(vlms / "qwen2_vl", folder, spoken)
 
 
-def test_an_image_that_is_cut_off_is_refused(models: Path, folder: Path) -> None:
+def test_an_image_that_is_cut_off_is_refused(vlms: Path, folder: Path) -> None:
     file = folder / "wide.png"
     file.write_bytes(file.read_bytes()[:-40])
     with pytest.raises(TrainerError, match=r"rows.jsonl line 1: an image is damaged"):
-        tokenised(models / "llava", folder, row("wide.png", "?", "red"))
+        tokenised(vlms / "llava", folder, row("wide.png", "?", "red"))
 
 
 @pytest.mark.parametrize("dataset", [{"format": "instruction"}, {"format": "text"}, {"format": "prompt-completion"}])
-def test_rows_of_text_are_read_by_a_model_that_sees(models: Path, folder: Path, dataset: dict[str, str]) -> None:
+def test_rows_of_text_are_read_by_a_model_that_sees(vlms: Path, folder: Path, dataset: dict[str, str]) -> None:
     fields = {"instruction": "a", "output": "b", "text": "abc", "prompt": "a", "completion": "b"}
-    made, _ = tokenised(models / "gemma3", folder, fields, **dataset)
+    made, _ = tokenised(vlms / "gemma3", folder, fields, **dataset)
     batch = collate(made, [0], torch.device("cpu"))
     assert batch.images is not None
     assert batch.images.keys() == {"token_type_ids"}

@@ -19,7 +19,6 @@ from qlora_trainer.rank.make_data import make_dataset
 from qlora_trainer.rank.model import load_base, load_model
 from qlora_trainer.rank.optimizers import parameter_groups
 from qlora_trainer.rank.tokenizer import load_reader
-from unit.trainer import tiny_vlm
 from unit.trainer.pods import spec
 from unit.trainer.vqa import vqa_rows, write_rows
 
@@ -38,14 +37,6 @@ CHOICES: dict[str, dict[str, Any]] = {
 }
 NOT_READ = (".encoder.layers.1.", ".post_layernorm.")
 """What LLaVA's model does not use: it takes the features of the layer before the last."""
-
-
-@pytest.fixture(scope="module")
-def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("models")
-    for family in FAMILIES:
-        tiny_vlm.save_vlm(folder / family, family)
-    return folder
 
 
 @pytest.fixture(scope="module")
@@ -116,11 +107,11 @@ def touched(names: set[str]) -> dict[str, set[str]]:
     [*(("idefics3", name) for name in CHOICES), *((family, "all") for family in FAMILIES if family != "idefics3")],
 )
 def test_a_choice_of_towers_changes_exactly_the_modules_that_it_names(
-    family: str, choice: str, models: Path, rows: Path, tmp_path: Path
+    family: str, choice: str, vlms: Path, rows: Path, tmp_path: Path
 ) -> None:
     """Two of the rows of a batch have images, and the last has none."""
-    dataset = tokenised(models / family, rows, tmp_path / "tokens")
-    model = load_model(str(models / family), job(adapter={"rank": 4, "alpha": 8, **CHOICES[choice]}), CPU)
+    dataset = tokenised(vlms / family, rows, tmp_path / "tokens")
+    model = load_model(str(vlms / family), job(adapter={"rank": 4, "alpha": 8, **CHOICES[choice]}), CPU)
     everything = {name: value.detach().clone() for name, value in model.named_parameters()}
     optimizer = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=0.01, weight_decay=0)
     for _ in range(3):
@@ -128,7 +119,7 @@ def test_a_choice_of_towers_changes_exactly_the_modules_that_it_names(
         loss_sum(model, collate(dataset, [0, 1, 4], CPU)).backward()
         optimizer.step()
     changed = {name for name, value in model.named_parameters() if not torch.equal(value, everything[name])}
-    named = expected(models / family, CHOICES[choice])
+    named = expected(vlms / family, CHOICES[choice])
     assert touched(set(trained(model))) == named
     assert changed <= set(trained(model))
     still = {name for name in trained(model) if name not in changed}
@@ -136,7 +127,7 @@ def test_a_choice_of_towers_changes_exactly_the_modules_that_it_names(
 
     model.save_pretrained(tmp_path / "adapter")
     spec_of_job = job(adapter={"rank": 4, "alpha": 8, **CHOICES[choice]})
-    loaded = PeftModel.from_pretrained(load_base(str(models / family), spec_of_job, CPU), tmp_path / "adapter").eval()
+    loaded = PeftModel.from_pretrained(load_base(str(vlms / family), spec_of_job, CPU), tmp_path / "adapter").eval()
     batch = collate(dataset, [0], CPU)
     with torch.no_grad():
         assert torch.allclose(loss_sum(loaded, batch), loss_sum(model.eval(), batch), rtol=1e-4)
@@ -154,10 +145,10 @@ def test_a_choice_of_towers_changes_exactly_the_modules_that_it_names(
 )
 @pytest.mark.parametrize("family", ["llava", "qwen3_vl"])
 def test_quantisation_skips_what_is_not_adapted(
-    models: Path, family: str, towers: dict[str, Any], frozen: bool | None, in_four_bits: set[str]
+    vlms: Path, family: str, towers: dict[str, Any], frozen: bool | None, in_four_bits: set[str]
 ) -> None:
     changes = {"adapter": {"towers": towers}, "quantization": {"type": "nf4", "frozenTowers": frozen}}
-    base = load_base(str(models / family), job(**changes), CPU)
+    base = load_base(str(vlms / family), job(**changes), CPU)
     found: dict[Any, set[str]] = {}
     for name, module in base.named_modules():
         if isinstance(module, torch.nn.Linear):
@@ -166,21 +157,21 @@ def test_quantisation_skips_what_is_not_adapted(
     assert all(kinds == {"Linear"} for tower, kinds in found.items() if tower not in in_four_bits)
 
 
-def test_towers_of_several_types_pass_on_what_the_next_one_reads(models: Path, rows: Path, tmp_path: Path) -> None:
+def test_towers_of_several_types_pass_on_what_the_next_one_reads(vlms: Path, rows: Path, tmp_path: Path) -> None:
     """Whole modules are float32 within a base of bfloat16."""
-    dataset = tokenised(models / "idefics3", rows, tmp_path / "tokens")
+    dataset = tokenised(vlms / "idefics3", rows, tmp_path / "tokens")
     towers = {"language": {}, "projector": FULL, "vision": FULL}
     changes = {"adapter": {"towers": towers}, "quantization": {"computeDtype": "bfloat16"}}
-    model = load_model(str(models / "idefics3"), job(**changes), CPU)
+    model = load_model(str(vlms / "idefics3"), job(**changes), CPU)
     assert {value.dtype for value in trained(model).values()} == {torch.float32}
     loss_sum(model, collate(dataset, [0, 4], CPU)).backward()
     assert all(value.grad.isfinite().all() for value in model.parameters() if value.requires_grad)
 
 
-def test_each_tower_learns_at_its_own_rate(models: Path) -> None:
+def test_each_tower_learns_at_its_own_rate(vlms: Path) -> None:
     towers = {"language": {}, "projector": {**FULL, "learningRate": 0.002}, "vision": {"learningRate": 0.04}}
     changes = spec(adapter={"towers": towers}, training={"learningRate": 0.01})
-    model = load_model(str(models / "qwen2_vl"), QLoRAJobSpec.model_validate(changes), CPU)
+    model = load_model(str(vlms / "qwen2_vl"), QLoRAJobSpec.model_validate(changes), CPU)
     job_file = JobFile.model_validate(
         {"name": "a", "namespace": "b", "uid": "c", "attempt": 1, "hosts": ["d"], "slots": 1,
          "terminationGracePeriodSeconds": 30, "spec": changes}
@@ -194,17 +185,17 @@ def test_each_tower_learns_at_its_own_rate(models: Path) -> None:
     assert rates == pytest.approx({"language": 1.0, "projector": 0.2, "vision": 4.0})
 
 
-def test_every_parameter_is_in_a_tower_but_for_the_output_layer(models: Path) -> None:
+def test_every_parameter_is_in_a_tower_but_for_the_output_layer(vlms: Path) -> None:
     for family in FAMILIES:
-        base = AutoModelForImageTextToText.from_pretrained(models / family)
+        base = AutoModelForImageTextToText.from_pretrained(vlms / family)
         outside = {name for name, _ in base.named_parameters() if FAMILIES[family].tower_of(name) is None}
         assert outside <= {"lm_head.weight"}, family
 
 
-def test_a_text_after_an_image_is_read_as_if_there_had_been_none(models: Path, rows: Path, tmp_path: Path) -> None:
+def test_a_text_after_an_image_is_read_as_if_there_had_been_none(vlms: Path, rows: Path, tmp_path: Path) -> None:
     """Qwen's models remember positions from one pass to the next."""
-    dataset = tokenised(models / "qwen2_5_vl", rows, tmp_path / "tokens")
-    model = load_model(str(models / "qwen2_5_vl"), job(), CPU)
+    dataset = tokenised(vlms / "qwen2_5_vl", rows, tmp_path / "tokens")
+    model = load_model(str(vlms / "qwen2_5_vl"), job(), CPU)
     with torch.no_grad():
         alone = loss_sum(model, collate(dataset, [4], CPU))
         loss_sum(model, collate(dataset, [0, 1], CPU))

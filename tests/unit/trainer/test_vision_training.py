@@ -18,7 +18,6 @@ from qlora_trainer.fetch.main import fetch
 from qlora_trainer.paths import PodPaths
 from unit.trainer.pods import Gang, Pod
 from unit.trainer.ranks import run
-from unit.trainer.tiny_vlm import save_vlm
 from unit.trainer.vqa import vqa_rows
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
@@ -29,10 +28,8 @@ EVALUATION = {"fraction": 0.2, "everySteps": 10, "samples": {"prompts": ["Red?"]
 
 
 @pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("llava")
-    save_vlm(folder)
-    return folder
+def model(vlms: Path) -> Path:
+    return vlms / "llava"
 
 
 def job(gang: Gang, nodes: int = 2, attempt: int = 1, steps: int = 6, **more: Any) -> list[Pod]:
