@@ -43,6 +43,52 @@ REFUSALS: dict[str, tuple[dict[str, Any], str]] = {
         {"dataset": {"source": "pvc://data/t.jsonl", "format": "text", "loss": "completion"}},
         "write loss: all with format: text",
     ),
+    "towers without a tower": ({"adapter": {"towers": {}}}, "write at least one of language, projector and vision"),
+    "an unknown tower": ({"adapter": {"towers": {"audio": {}}}}, 'unknown field "spec.adapter.towers.audio"'),
+    "an unknown method of a tower": (
+        {"adapter": {"towers": {"vision": {"method": "vera"}}}},
+        'Unsupported value: "vera": supported values:',
+    ),
+    "a whole language model": (
+        {"adapter": {"towers": {"language": {"method": "full"}}}},
+        "language.method: full would train the whole language model in float32; write lora, rslora or dora",
+    ),
+    "a rank of a whole tower": (
+        {"adapter": {"towers": {"vision": {"method": "full", "rank": 8}}}},
+        "method: full trains every weight; remove rank, alpha and targets, or write method: lora",
+    ),
+    "towers of another method": (
+        {"adapter": {"method": "vera", "towers": {"vision": {"method": "lora"}}}},
+        "towers: an adapter of several parts has method lora, rslora or dora",
+    ),
+    "towers and tokens": (
+        {"adapter": {"trainableTokens": ["<a>"], "towers": {"vision": {}}}},
+        "towers: trainableTokens and modulesToSave are for models without them",
+    ),
+    "towers of which only one is dora": (
+        {"adapter": {"towers": {"language": {"method": "dora"}, "vision": {}}}},
+        "towers: one adapter is dora in all of its towers or in none",
+    ),
+    "packed images": (
+        {"adapter": {"towers": {"vision": {}}}, "training": {"packing": True}},
+        "training.packing: images are not packed; write packing: false with adapter.towers",
+    ),
+    "towers with ZeRO-3": (
+        {"adapter": {"towers": {"vision": {}}}, "deepspeed": {"zeroStage": 3}},
+        "write zeroStage: 2 with adapter.towers",
+    ),
+    "merged towers": (
+        {"adapter": {"towers": {"vision": {}}}, "output": {"destination": "pvc://results/out", "merge": True}},
+        "output.merge: an adapter of adapter.towers is not merged; write merge: false",
+    ),
+    "frozen towers of a base that is not quantised": (
+        {"quantization": {"type": "none", "frozenTowers": True}},
+        "frozenTowers: true quantises, and type: none does not",
+    ),
+    "images of another format": (
+        {"dataset": {"source": "pvc://data/t.jsonl", "format": "text", "columns": {"images": "picture"}}},
+        "columns of format text are text; remove the others",
+    ),
     "no dataset": ({"dataset": {"format": "text"}}, "write source for one dataset, or mix for several"),
     "a dataset and a mix": (
         {"dataset": {"source": "pvc://data/a", "mix": [{"source": "pvc://data/b"}]}},

@@ -23,7 +23,7 @@ from qlora_trainer.paths import PodPaths
 from qlora_trainer.rank.batches import global_batch, total_steps
 from qlora_trainer.rank.data import Dataset, Document, load_dataset
 from qlora_trainer.rank.make_data import make_dataset
-from qlora_trainer.rank.tokenizer import load_tokenizer
+from qlora_trainer.rank.tokenizer import is_processor, load_reader
 from qlora_trainer.sources import ResolvedSources, mounted
 
 LEARNED, READ = "bold green", "dim"
@@ -48,18 +48,24 @@ def preview(paths: PodPaths, job_file: Path | None, step: int, rows: int, consol
     """
     spec = load_job(paths).spec if job_file is None else _read_spec(job_file)
     model, files = _sources(paths, spec, job_file is None)
-    tokenizer = load_tokenizer(model, spec.dataset)
+    reader = load_reader(model, spec.dataset)
     with TemporaryDirectory() as folder:
         tokens = paths.tokens
         if job_file is not None or not tokens.exists():
             tokens = Path(folder) / "tokens"
             with contextlib.redirect_stdout(sys.stderr):
-                make_dataset(tokens, files, spec, tokenizer, rows)
-        show(load_dataset(tokens), spec, tokenizer, step, console)
+                make_dataset(tokens, files, spec, reader, rows)
+        if is_processor(reader):  # an image is hundreds of equal tokens
+            show(load_dataset(tokens), spec, reader.tokenizer, step, console, frozenset(reader.image_token_ids))
+        else:
+            show(load_dataset(tokens), spec, reader, step, console)
 
 
-def show(dataset: Dataset, spec: QLoRAJobSpec, tokenizer: Any, step: int, console: Console) -> None:
-    """Prints the figures of a dataset and the first micro-batch of a step."""
+def show(
+    dataset: Dataset, spec: QLoRAJobSpec, tokenizer: Any, step: int, console: Console,
+    hidden: frozenset[int] = frozenset(),
+) -> None:  # fmt: skip
+    """Prints the figures of a dataset and the first micro-batch of a step, without the tokens that are hidden."""
     training = spec.training
     tokens, learned = int(dataset.lengths.sum()), int(dataset.targets.sum())
     console.print(
@@ -74,14 +80,15 @@ def show(dataset: Dataset, spec: QLoRAJobSpec, tokenizer: Any, step: int, consol
         length = int(dataset.lengths[number])
         console.rule(f"step {step}, sequence {place}: {length} of {training.sequence_length} tokens")
         for document in dataset.sequence(number):
-            console.print(styled(document, tokenizer, colour), soft_wrap=True)
+            console.print(styled(document, tokenizer, colour, hidden), soft_wrap=True)
             console.print(f"└ {len(document.ids)} tokens, {int(document.learned.sum())} learned", style="blue")
 
 
-def styled(document: Document, tokenizer: Any, colour: bool) -> Text:
+def styled(document: Document, tokenizer: Any, colour: bool, hidden: frozenset[int] = frozenset()) -> Text:
     """The text of a document. What is learned differs in style or, without colour, stands in brackets."""
     text = Text()
-    pairs = zip(document.ids.tolist(), document.learned.tolist(), strict=True)
+    whole = zip(document.ids.tolist(), document.learned.tolist(), strict=True)
+    pairs = (pair for pair in whole if pair[0] not in hidden)
     for learned, run in groupby(pairs, key=lambda pair: pair[1]):
         part = tokenizer.decode([token for token, _ in run], clean_up_tokenization_spaces=False)
         if colour or not learned:

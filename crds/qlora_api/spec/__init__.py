@@ -3,7 +3,7 @@
 Each docstring is what `kubectl explain` prints; each bound is what `kubectl apply` checks.
 """
 
-from qlora_api.spec.adapter import ADAPTER_PARAMETERS, AdapterSpec
+from qlora_api.spec.adapter import ADAPTER_PARAMETERS, AdapterSpec, Tower
 from qlora_api.spec.dataset import ColumnsSpec, DatasetPart, DatasetSpec, Loss, RowFormat, SourceSpec
 from qlora_api.spec.deepspeed import DeepSpeedSpec
 from qlora_api.spec.evaluation import EarlyStoppingSpec, EvaluationSpec, SamplesSpec
@@ -15,10 +15,12 @@ from qlora_api.spec.output import OutputSpec
 from qlora_api.spec.quantization import QuantizationSpec
 from qlora_api.spec.reporting import MLflowSpec, ReportingSpec, WandbSpec
 from qlora_api.spec.run_policy import RunPolicySpec
+from qlora_api.spec.towers import TOWER_METHODS, TowerName, TowerSpec, TowersSpec
 from qlora_api.spec.training import CheckpointSpec, TrainingSpec
 
 __all__ = [
     "ADAPTER_PARAMETERS",
+    "TOWER_METHODS",
     "AdapterSpec",
     "CheckpointSpec",
     "ColumnsSpec",
@@ -42,6 +44,10 @@ __all__ = [
     "SamplesSpec",
     "SourceSpec",
     "TolerationSpec",
+    "Tower",
+    "TowerName",
+    "TowerSpec",
+    "TowersSpec",
     "TrainingSpec",
     "WandbSpec",
 ]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, NamedTuple
 
 from pydantic import ConfigDict, Field
 from pydantic.alias_generators import to_camel
@@ -10,9 +10,28 @@ from pydantic.alias_generators import to_camel
 from qlora_api import methods
 from qlora_api.base import ApiModel, rules
 from qlora_api.spec.texts import ModuleNames, Targets, TokenText
+from qlora_api.spec.towers import TOWER_METHODS, TOWERS, TowerName, TowerSpec, TowersSpec
 
 ADAPTER_PARAMETERS = tuple(dict.fromkeys(name for defaults in methods.METHODS.values() for name in defaults))
 """Fields of `spec.adapter` that only some methods read."""
+
+
+class Tower(NamedTuple):
+    """How one part of a vision-language model is trained, with all that it takes over from `spec.adapter`."""
+
+    name: TowerName
+    method: str
+    rank: int
+    alpha: int
+    targets: str
+    learning_rate: float | None
+    """None: `training.learningRate`."""
+
+
+_METHODS_OF_TOWERS = ", ".join(
+    f"has(self.towers.{name}) ? (has(self.towers.{name}.method) ? self.towers.{name}.method : self.method) : 'full'"
+    for name in TOWERS
+)
 
 
 class AdapterSpec(ApiModel):
@@ -25,6 +44,22 @@ class AdapterSpec(ApiModel):
                 "!has(self.trainableTokens) || !has(self.modulesToSave) || !self.modulesToSave.matches("
                 "r'(^|,|\\.)(embed_tokens|wte|word_embeddings|embed_in|lm_head|embed_out)(,|$)')",
                 "modulesToSave trains all tokens with the embeddings or the output layer; remove trainableTokens",
+            ),
+            (
+                f"!has(self.towers) || self.method in {list(TOWER_METHODS)}",
+                "towers: an adapter of several parts has method lora, rslora or dora; write one of these, or remove "
+                "towers",
+            ),
+            (
+                "!has(self.towers) || !(has(self.trainableTokens) || has(self.modulesToSave))",
+                "towers: trainableTokens and modulesToSave are for models without them; remove these, or write method: "
+                "full in a tower",
+            ),
+            (
+                f"!has(self.towers) || !([{_METHODS_OF_TOWERS}].exists(m, m == 'dora') && "
+                f"[{_METHODS_OF_TOWERS}].exists(m, m in ['lora', 'rslora']))",
+                "towers: one adapter is dora in all of its towers or in none; write method: dora in each that is not "
+                "full, or in none",
             ),
         )
     )
@@ -66,6 +101,9 @@ class AdapterSpec(ApiModel):
     modules_to_save: ModuleNames | None = None
     """Modules that are trained whole and saved with the adapter, by names separated by commas, such as norm or
     lm_head. Default: none."""
+    towers: TowersSpec | None = None
+    """With a vision-language model: which of its parts are trained, each with its own method, rank and learning rate.
+    docs/vision.md says which to choose. Default: the language model only."""
 
     @property
     def parameters(self) -> dict[str, Any]:
@@ -74,3 +112,23 @@ class AdapterSpec(ApiModel):
             name: default if getattr(self, name) is None else getattr(self, name)
             for name, default in methods.METHODS[self.method].items()
         }
+
+    @property
+    def trained_towers(self) -> list[Tower]:
+        """The parts of a vision-language model that are trained, with what each takes over."""
+        towers = self.towers or TowersSpec(language=TowerSpec())
+        given, found = self.parameters, []
+        for name in TOWERS:
+            own: TowerSpec | None = getattr(towers, name)
+            if own is not None:
+                found.append(
+                    Tower(
+                        name,
+                        own.method or self.method,
+                        own.rank or given["rank"],
+                        own.alpha or given["alpha"],
+                        own.targets or given["targets"],
+                        own.learning_rate,
+                    )
+                )
+        return found

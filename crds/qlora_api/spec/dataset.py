@@ -22,6 +22,9 @@ class ColumnsSpec(ApiModel):
     """Who speaks, in each message. Values human and gpt are read as user and assistant."""
     content: FieldName | None = None
     """What is said, in each message."""
+    images: FieldName | None = None
+    """Image or list of images of a row, with format messages and a vision-language model: paths from the folder of the
+    row's file, or what datasets writes into Parquet. Default: images or image, if a row has it."""
     system: FieldName | None = None
     """System message of a row, with format messages or instruction. Default: none is looked for."""
     instruction: FieldName | None = None
@@ -39,7 +42,7 @@ class ColumnsSpec(ApiModel):
 
 
 _COLUMNS_OF_FORMAT = {
-    "messages": ("messages", "role", "content", "system"),
+    "messages": ("messages", "role", "content", "images", "system"),
     "instruction": ("instruction", "input", "output", "system"),
     "prompt-completion": ("prompt", "completion"),
     "text": ("text",),
@@ -125,7 +128,8 @@ class DatasetSpec(SourceSpec):
     mix: Annotated[list[DatasetPart], Field(min_length=1, max_length=16)] | None = None
     """Several datasets instead of one."""
     format: RowFormat = "messages"
-    """Fields of a row. messages: a list of {role, content}; instruction: instruction, input, output;
+    """Fields of a row. messages: a list of {role, content}, where a vision-language model takes a content with parts
+    {type: image, image: path} and {type: text, text}, or images beside it; instruction: instruction, input, output;
     prompt-completion: prompt, completion, without a chat template; text: text."""
     chat_template: Annotated[str, Field(min_length=1, max_length=65_536)] | None = None
     """Jinja template that renders messages and instructions. Default: the model's own."""

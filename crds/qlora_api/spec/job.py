@@ -69,6 +69,22 @@ ADALORA_NEEDS_ITS_LAST_STEP = (
     "adapter.method: adalora has the rank that was asked for only at its last steps; write evaluation.export: last, "
     "and remove evaluation.earlyStopping",
 )
+_WITH_TOWERS = "!has(self.adapter.towers) || "
+TOWERS_NEED: list[tuple[str, str]] = [
+    (
+        _WITH_TOWERS + "!self.training.packing",
+        "training.packing: images are not packed; write packing: false with adapter.towers",
+    ),
+    (
+        _WITH_TOWERS + "self.deepspeed.zeroStage != 3",
+        "deepspeed.zeroStage: 3 needs the same modules on all ranks in each step, and not every row has an image; "
+        "write zeroStage: 2 with adapter.towers",
+    ),
+    (
+        _WITH_TOWERS + "!self.output.merge",
+        "output.merge: an adapter of adapter.towers is not merged; write merge: false",
+    ),
+]
 
 
 class QLoRAJobSpec(ApiModel):
@@ -120,6 +136,7 @@ class QLoRAJobSpec(ApiModel):
                 "output.destination lies inside evaluation.source; write another folder",
             ),
             ADALORA_NEEDS_ITS_LAST_STEP,
+            *TOWERS_NEED,
             (
                 "!has(self.priorityClass) || has(self.queueName)",
                 "priorityClass orders the jobs of a queue; write queueName as well, or remove priorityClass",

@@ -22,6 +22,10 @@ class QuantizationSpec(ApiModel):
                 "self.type in ['nf4', 'fp4'] || !has(self.storageDtype)",
                 "storageDtype is for a base in 4 bits; write type: nf4, or remove storageDtype",
             ),
+            (
+                "self.type != 'none' || !has(self.frozenTowers) || !self.frozenTowers",
+                "frozenTowers: true quantises, and type: none does not; write type: nf4, or remove frozenTowers",
+            ),
         )
     )
 
@@ -36,3 +40,6 @@ class QuantizationSpec(ApiModel):
     storage_dtype: Literal["uint8", "bfloat16", "float16", "float32"] | None = None
     """Data type of the tensors that hold the 4-bit weights; the weights are the same. Default: uint8, and the compute
     type with zeroStage 3, which sends weights through the network."""
+    frozen_towers: bool | None = None
+    """With a vision-language model: quantise the parts that adapter.towers does not name too, which saves memory. One
+    that is trained with method: full is never quantised. Default: false."""

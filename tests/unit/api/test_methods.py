@@ -59,7 +59,7 @@ def test_the_methods_of_the_table_are_those_of_a_job() -> None:
 
 
 def test_each_parameter_of_the_table_is_a_field() -> None:
-    assert set(ADAPTER_PARAMETERS) | {"method"} == set(AdapterSpec.model_fields)
+    assert set(ADAPTER_PARAMETERS) | {"method", "towers"} == set(AdapterSpec.model_fields)
 
 
 @pytest.mark.parametrize("row", REFUSALS, ids=lambda row: row.because.partition(";")[0])

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from unit.trainer import tiny_vlm
 from unit.trainer.pods import Gang
 from unit.trainer.tiny_model import save_model
 
@@ -13,6 +14,15 @@ from unit.trainer.tiny_model import save_model
 def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("model")
     save_model(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def vlms(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A vision-language model of each family, in a folder of its name."""
+    folder = tmp_path_factory.mktemp("vlms")
+    for family in tiny_vlm.FAMILIES:
+        tiny_vlm.save_vlm(folder / family, family)
     return folder
 
 

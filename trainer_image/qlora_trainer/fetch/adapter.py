@@ -8,8 +8,10 @@ from qlora_api.methods import FROM_WEIGHTS, Cell, refusal
 from qlora_api.reasons import Reason
 from qlora_api.spec import AdapterSpec, QLoRAJobSpec
 from qlora_trainer.errors import TrainerError
+from qlora_trainer.fetch.families import family_of
 from qlora_trainer.fetch.merging import check_merge
 from qlora_trainer.fetch.targets import ALL_LINEAR, check_targets, linear_modules, unknown_targets
+from qlora_trainer.fetch.towers import check_no_towers, check_towers
 from qlora_trainer.fetch.weights import Shapes, read_folder_shapes
 from qlora_trainer.files import read_json
 
@@ -23,6 +25,11 @@ def check_adapter(spec: QLoRAJobSpec, model: Path) -> None:
     Raises:
         TrainerError: UserError, with the field, what was wrong, and what to write instead.
     """
+    family = family_of(model)
+    if family is not None:
+        check_towers(spec, model, family)
+        return
+    check_no_towers(spec)
     cell = Cell(
         spec.adapter.method,
         spec.quantization.type,

@@ -59,9 +59,9 @@ def _fault(part: DatasetPart, path: Path, files: list[Path]) -> str:
 
 def check_rows(
     part: DatasetPart, files: Sequence[Path], dataset: DatasetSpec, field: str = "dataset.source",
-    is_held_out: Callable[[Content], bool] = lambda _: False,
+    is_held_out: Callable[[Content], bool] = lambda _: False, has_images: bool = False,
 ) -> tuple[int, int]:  # fmt: skip
-    """Reads every row once.
+    """Reads every row once. Messages may have images only for a model that sees.
 
     Returns:
         Rows that are learned, and rows that are held out.
@@ -73,7 +73,7 @@ def check_rows(
     good = wrong = held_out = 0
     first, others = "", list[str]()
     try:
-        for row in examine(files, Shape.of(dataset, part)):
+        for row in examine(files, Shape.of(dataset, part, has_images)):
             if isinstance(row, Fault):
                 wrong += 1
                 first = first or f"{row.where}: {row.what}"

@@ -10,6 +10,7 @@ from qlora_api.spec import DatasetPart, QLoRAJobSpec
 from qlora_trainer import log
 from qlora_trainer.fetch.adapter import check_adapter
 from qlora_trainer.fetch.dataset import check_template
+from qlora_trainer.fetch.families import family_of
 from qlora_trainer.fetch.hub import fetch_from_hub
 from qlora_trainer.fetch.memory import tell_memory
 from qlora_trainer.fetch.model import check_model
@@ -51,8 +52,9 @@ def fetch(job: JobFile, paths: PodPaths) -> ResolvedSources:
     with log.phase("check_dataset"):
         if spec.dataset.chat_template is not None:
             check_template(spec.dataset.chat_template)
-        files = check_dataset(spec, datasets)
-        held_out_files = check_held_out(*held_out, spec) if held_out else []
+        sees = family_of(model) is not None
+        files = check_dataset(spec, datasets, sees)
+        held_out_files = check_held_out(*held_out, spec, sees) if held_out else []
 
     resolved = ResolvedSources(
         model=str(model),

@@ -8,6 +8,7 @@ from typing import Any
 
 from qlora_api.reasons import Reason
 from qlora_trainer.errors import TrainerError
+from qlora_trainer.fetch.families import architecture_fault
 from qlora_trainer.fetch.folder import missing
 from qlora_trainer.fetch.weights import read_folder_shapes
 from qlora_trainer.files import read_json
@@ -59,7 +60,8 @@ def _config_fault(source: str, folder: Path) -> str:
             f"model.source {source}: config.json asks for the model's own code (auto_map), which is never run; "
             "write a model whose architecture is part of transformers"
         )
-    return ""
+    fault = architecture_fault(config)
+    return f"model.source {source}: {fault}" if fault else ""
 
 
 def _known_to_transformers(config: dict[str, Any]) -> bool:

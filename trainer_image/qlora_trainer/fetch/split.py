@@ -12,12 +12,13 @@ from qlora_trainer.fetch.dataset import check_rows, dataset_files
 from qlora_trainer.rows.held_out import is_held_out
 
 
-def check_dataset(spec: QLoRAJobSpec, paths: list[Path]) -> list[list[Path]]:
+def check_dataset(spec: QLoRAJobSpec, paths: list[Path], has_images: bool = False) -> list[list[Path]]:
     """The files of each part of the dataset, in which every row was checked.
 
     Args:
         spec: the job's.
         paths: where each part lies.
+        has_images: whether the model sees.
 
     Raises:
         TrainerError: a part cannot be used, or `evaluation.fraction` leaves nothing on one of its sides.
@@ -27,24 +28,25 @@ def check_dataset(spec: QLoRAJobSpec, paths: list[Path]) -> list[list[Path]]:
     fraction = spec.evaluation.fraction if spec.evaluation is not None else None
     if fraction is None:
         for part, found in zip(parts, files, strict=True):
-            check_rows(part, found, spec.dataset)
+            check_rows(part, found, spec.dataset, has_images=has_images)
         return files
     choose = partial(is_held_out, fraction=fraction, seed=spec.training.seed)
     counts = [
-        check_rows(part, found, spec.dataset, is_held_out=choose) for part, found in zip(parts, files, strict=True)
+        check_rows(part, found, spec.dataset, is_held_out=choose, has_images=has_images)
+        for part, found in zip(parts, files, strict=True)
     ]
     _check_sides(parts, counts, fraction)
     return files
 
 
-def check_held_out(part: DatasetPart, path: Path, spec: QLoRAJobSpec) -> list[Path]:
+def check_held_out(part: DatasetPart, path: Path, spec: QLoRAJobSpec, has_images: bool = False) -> list[Path]:
     """The files of `evaluation.source`, in which every row was checked.
 
     Raises:
         TrainerError: they cannot be used.
     """
     files = dataset_files(part, path, "evaluation.source")
-    check_rows(part, files, spec.dataset, "evaluation.source")
+    check_rows(part, files, spec.dataset, "evaluation.source", has_images=has_images)
     return files
 
 

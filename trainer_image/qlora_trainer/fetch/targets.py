@@ -12,6 +12,7 @@ from typing import Any
 
 from qlora_api.reasons import Reason
 from qlora_trainer.errors import TrainerError
+from qlora_trainer.fetch.families import family_of
 from qlora_trainer.fetch.weights import read_folder_shapes
 
 ALL_LINEAR = "all-linear"
@@ -68,11 +69,12 @@ def build_without_weights(model: Path) -> Any:
         TrainerError: ModelInvalid, if transformers cannot build the architecture.
     """
     import torch
-    from transformers import AutoConfig, AutoModelForCausalLM
+    from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForImageTextToText
 
+    auto = AutoModelForCausalLM if family_of(model) is None else AutoModelForImageTextToText
     try:
         with torch.device("meta"):
-            return AutoModelForCausalLM.from_config(AutoConfig.from_pretrained(model))
+            return auto.from_config(AutoConfig.from_pretrained(model))
     except (ValueError, KeyError) as error:
         raise TrainerError(
             Reason.MODEL_INVALID, f"model.source: config.json: {error}; write a causal language model of transformers"

@@ -39,6 +39,13 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 model = AutoModelForCausalLM.from_pretrained("this folder", dtype="auto")
 tokenizer = AutoTokenizer.from_pretrained("this folder")
+{%- elif sees -%}
+from peft import PeftModel
+from transformers import AutoModelForImageTextToText, AutoProcessor
+
+base = AutoModelForImageTextToText.from_pretrained("{{ load_from }}")
+processor = AutoProcessor.from_pretrained("{{ load_from }}")
+model = PeftModel.from_pretrained(base, "this folder")
 {%- else -%}
 from peft import PeftModel
 from transformers import AutoModelForCausalLM, AutoTokenizer
@@ -53,7 +60,9 @@ model = PeftModel.from_pretrained(base, "this folder")
 """
 
 
-def model_card(job: JobFile, revision: str | None, training: dict[str, Any], is_merged: bool = False) -> str:
+def model_card(
+    job: JobFile, revision: str | None, training: dict[str, Any], is_merged: bool = False, sees: bool = False
+) -> str:
     """The card of an adapter, or of a model with the adapter merged into it.
 
     Args:
@@ -61,6 +70,7 @@ def model_card(job: JobFile, revision: str | None, training: dict[str, Any], is_
         revision: commit of a base from the hub.
         training: step, loss.
         is_merged: whether the card is of the merged model.
+        sees: whether the base is a vision-language model.
     """
     spec = job.spec
     data = [part.source for part in spec.dataset.parts]
@@ -69,7 +79,7 @@ def model_card(job: JobFile, revision: str | None, training: dict[str, Any], is_
     is_on_hub = spec.model.source.startswith("hf://")
     metadata = ModelCardData(
         library_name="transformers" if is_merged else "peft",
-        pipeline_tag="text-generation",
+        pipeline_tag="image-text-to-text" if sees else "text-generation",
         base_model=base if is_on_hub else None,  # the hub takes it for a link
         datasets=[source.removeprefix("hf://") for source in data if source.startswith("hf://")] or None,
         tags=[spec.adapter.method, "qlora", f"base_model:{kind}:{base}" if is_on_hub else kind],
@@ -78,6 +88,7 @@ def model_card(job: JobFile, revision: str | None, training: dict[str, Any], is_
         metadata,
         template_str=_TEMPLATE,
         merged=is_merged,
+        sees=sees,
         what="An adapter merged into" if is_merged else "An adapter of",
         name=job.name,
         base=base,
@@ -85,7 +96,7 @@ def model_card(job: JobFile, revision: str | None, training: dict[str, Any], is_
         revision=f" at {revision}" if revision else "",
         data=", ".join(f"`{source}`" for source in data),
         quantization=spec.quantization.type,
-        method=adapter_text(spec.adapter),
+        method=towers_text(spec.adapter) if sees else adapter_text(spec.adapter),
         learned=", ".join(dict.fromkeys(spec.dataset.loss_of(part) for part in spec.dataset.parts)),
         batch=spec.training.global_batch_size,
         length=spec.training.sequence_length,
@@ -124,3 +135,13 @@ def adapter_text(adapter: AdapterSpec) -> str:
     """The method and what it was given: `lora (rank 16, alpha 32, ...)`."""
     given = {to_camel(name): value for name, value in adapter.parameters.items() if value not in ("", (), [])}
     return f"{adapter.method} ({', '.join(f'{name} {value}' for name, value in given.items())})"
+
+
+def towers_text(adapter: AdapterSpec) -> str:
+    """The parts that were trained, each as `vision: lora (rank 16, alpha 32, targets all-linear)`."""
+    return "; ".join(
+        f"{tower.name}: {tower.method}"
+        + ("" if tower.method == "full" else f" (rank {tower.rank}, alpha {tower.alpha}, targets {tower.targets})")
+        + ("" if tower.learning_rate is None else f", learning rate {tower.learning_rate:g}")
+        for tower in adapter.trained_towers
+    )

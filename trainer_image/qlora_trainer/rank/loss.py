@@ -23,6 +23,8 @@ class MicroBatch(NamedTuple):
     """0 at padding. None if there is none, or if the sequences are packed."""
     position_ids: torch.Tensor | None
     """Positions within each document, from which the model sees where documents end; None if not packed."""
+    images: dict[str, torch.Tensor] | None = None
+    """What a model that sees reads beside these; None for any other."""
 
 
 def collate(dataset: Dataset, sequences: list[int], device: torch.device) -> MicroBatch:
@@ -41,7 +43,12 @@ def collate(dataset: Dataset, sequences: list[int], device: torch.device) -> Mic
     elif len(rows) > 1:
         mask = padded([torch.ones(len(row), dtype=torch.int64) for row in ids])
     labels = padded([_labels(*row) for row in zip(ids, learned, strict=True)], IGNORED)
-    return MicroBatch(padded(ids), labels, mask, positions)
+    images = None
+    if dataset.images is not None:
+        documents = [document for number in sequences for document in dataset.documents(number)]
+        inputs = dataset.images.inputs(documents, padded(ids).cpu())
+        images = {name: value.to(device) for name, value in inputs.items()}
+    return MicroBatch(padded(ids), labels, mask, positions, images)
 
 
 def _labels(ids: torch.Tensor, learned: torch.Tensor) -> torch.Tensor:
@@ -70,6 +77,16 @@ def loss_sum(model: Any, batch: MicroBatch) -> torch.Tensor:
         logits_to_keep=positions,
         use_cache=False,
         **({} if batch.position_ids is None else {"position_ids": batch.position_ids}),
+        **(batch.images or {}),
     )
     labels = batch.labels[:, positions]
-    return cross_entropy(output.logits.float().flatten(0, 1), labels.flatten(), ignore_index=IGNORED, reduction="sum")
+    loss = cross_entropy(output.logits.float().flatten(0, 1), labels.flatten(), ignore_index=IGNORED, reduction="sum")
+    if batch.images is not None and torch.is_grad_enabled():
+        loss = loss + _touch_all(model)
+    return loss
+
+
+def _touch_all(model: Any) -> torch.Tensor:
+    """Zero, as a function of everything that is trained. Without an image the vision encoder is not run, and ranks that
+    have gradients for different parameters would wait for each other for ever."""
+    return torch.stack([parameter.sum() * 0.0 for parameter in model.parameters() if parameter.requires_grad]).sum()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator
+from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -18,9 +19,11 @@ from qlora_trainer import log
 from qlora_trainer.errors import TrainerError
 from qlora_trainer.files import new_folder, write_json
 from qlora_trainer.rank.data import ABOUT, INDEX
+from qlora_trainer.rank.image_store import ImageWriter
 from qlora_trainer.rank.packing import Packing, one_a_sequence, pack
 from qlora_trainer.rank.store import Figures, TokenWriter
 from qlora_trainer.rank.tokenize_part import tokenize_part
+from qlora_trainer.rank.tokenizer import is_processor
 from qlora_trainer.rows.content import Row
 from qlora_trainer.rows.formats import Shape
 from qlora_trainer.rows.held_out import is_held_out
@@ -37,15 +40,16 @@ def make_dataset(
     """
     with new_folder(folder) as new:
         ends: list[int] = []
-        with TokenWriter(new) as writer:
+        with _writers(new, tokenizer) as (writer, images):
             for part, files in zip(spec.dataset.parts, sources, strict=True):
-                begin, wanted = len(writer), islice(_rows(files, part, spec, held_out=False), rows)
+                begin = len(writer)
+                wanted = islice(_rows(files, part, spec, held_out=False, sees=images is not None), rows)
                 dropped = _tokenize(wanted, part, spec, tokenizer, writer)
                 if len(writer) == begin:
                     raise _nothing_to_learn(f"dataset.source {part.source}", dropped)
                 ends.append(len(writer))
         weights = [part.weight for part in spec.dataset.parts]
-        _finish(new, writer.figures, ends, spec.training, weights, sources)
+        _finish(new, writer.figures, ends, spec.training, weights, _digest(sources, images))
 
 
 def make_held_out(folder: Path, sources: list[list[Path]], spec: QLoRAJobSpec, tokenizer: Any) -> None:
@@ -63,19 +67,31 @@ def make_held_out(folder: Path, sources: list[list[Path]], spec: QLoRAJobSpec, t
     assert spec.evaluation is not None, "called only for a job that evaluates"
     own = spec.evaluation.part(spec.dataset)
     with new_folder(folder) as new:
-        with TokenWriter(new) as writer:
+        with _writers(new, tokenizer) as (writer, images):
+            sees = images is not None
             dropped = sum(
-                _tokenize(_rows(files, part, spec, held_out=own is None), part, spec, tokenizer, writer)
+                _tokenize(_rows(files, part, spec, held_out=own is None, sees=sees), part, spec, tokenizer, writer)
                 for part, files in zip([own] if own else spec.dataset.parts, sources, strict=True)
             )
         if not len(writer):
             raise _nothing_to_learn(f"evaluation.source {own.source}" if own else "evaluation.fraction", dropped)
-        _finish(new, writer.figures, [len(writer)], spec.training, [1.0], sources)
+        _finish(new, writer.figures, [len(writer)], spec.training, [1.0], _digest(sources, images))
 
 
-def _rows(files: list[Path], part: DatasetPart, spec: QLoRAJobSpec, held_out: bool) -> Iterator[Row]:
+@contextmanager
+def _writers(folder: Path, tokenizer: Any) -> Iterator[tuple[TokenWriter, ImageWriter | None]]:
+    """What takes the documents, and for a model that sees what takes their images."""
+    if not is_processor(tokenizer):
+        with TokenWriter(folder) as writer:
+            yield writer, None
+        return
+    with ImageWriter(folder) as images, TokenWriter(folder, images) as writer:
+        yield writer, images
+
+
+def _rows(files: list[Path], part: DatasetPart, spec: QLoRAJobSpec, held_out: bool, sees: bool) -> Iterator[Row]:
     """The rows of a part on one side of the split, if there is one."""
-    rows = read_rows(files, Shape.of(spec.dataset, part))
+    rows = read_rows(files, Shape.of(spec.dataset, part, has_images=sees))
     fraction = spec.evaluation.fraction if spec.evaluation is not None else None
     if fraction is None:
         return rows
@@ -97,13 +113,12 @@ def _nothing_to_learn(field: str, rows: int) -> TrainerError:
 
 
 def _finish(
-    new: Path, figures: Figures, ends: list[int], training: TrainingSpec, weights: list[float],
-    sources: list[list[Path]],
+    new: Path, figures: Figures, ends: list[int], training: TrainingSpec, weights: list[float], sha256: str
 ) -> None:  # fmt: skip
     """Writes what is known of the documents beside their tokens."""
     index, sizes = arrange(figures, ends, training)
     save_file({name: torch.from_numpy(array) for name, array in index.items()}, new / INDEX)
-    about = {"isPacked": training.packing, "sizes": sizes, "weights": weights, "sha256": _digest(sources)}
+    about = {"isPacked": training.packing, "sizes": sizes, "weights": weights, "sha256": sha256}
     write_json(new / ABOUT, about)
 
 
@@ -145,10 +160,13 @@ def _packing(lengths: np.ndarray, training: TrainingSpec) -> Packing:
     return pack(lengths, training.sequence_length, training.seed)
 
 
-def _digest(sources: list[list[Path]]) -> str:
+def _digest(sources: list[list[Path]], images: ImageWriter | None) -> str:
+    """Of the files, and of the images that their rows name."""
     digest = hashlib.sha256()
     for file in (file for files in sources for file in files):
         with file.open("rb") as stream:
             while block := stream.read(2**20):
                 digest.update(block)
+    if images is not None:
+        digest.update(images.digest)
     return digest.hexdigest()

@@ -7,16 +7,18 @@ from typing import Any
 
 import torch
 from peft import get_peft_model
-from transformers import AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig
+from transformers import AutoModelForCausalLM, AutoModelForImageTextToText, AutoTokenizer, BitsAndBytesConfig
 
 from qlora_api.methods import FROM_WEIGHTS
 from qlora_api.reasons import Reason
 from qlora_api.spec import QLoRAJobSpec
 from qlora_trainer.errors import TrainerError
+from qlora_trainer.fetch.families import Family, family_of
 from qlora_trainer.rank.adapter import adapter_config
 from qlora_trainer.rank.initial import begin_from_weights
 from qlora_trainer.rank.precision import keep_dtypes, shift_kept_positions
 from qlora_trainer.rank.stage3 import is_shared_out_from_host, let_dora_gather
+from qlora_trainer.rank.towers import towers_config, unquantised
 
 
 def load_model(folder: str, spec: QLoRAJobSpec, device: torch.device) -> Any:
@@ -35,10 +37,15 @@ def load_model(folder: str, spec: QLoRAJobSpec, device: torch.device) -> Any:
     base.config.use_cache = False
     torch.manual_seed(spec.training.seed)
     adapter = spec.adapter
-    if adapter.method == "dora":
+    family = family_of(Path(folder))
+    if family is None:
+        config = adapter_config(adapter, spec.training.seed, _token_ids(folder, spec))
+    else:
+        config = towers_config(base, family, adapter)
+    if getattr(config, "use_dora", False):
         let_dora_gather()
     try:
-        model = get_peft_model(base, adapter_config(adapter, spec.training.seed, _token_ids(folder, spec)))
+        model = get_peft_model(base, config)
     except ValueError as error:
         raise TrainerError(Reason.USER_ERROR, f"adapter: {error}") from error
     if adapter.method in FROM_WEIGHTS:
@@ -54,9 +61,11 @@ def load_model(folder: str, spec: QLoRAJobSpec, device: torch.device) -> Any:
 
 def load_base(folder: str, spec: QLoRAJobSpec, device: torch.device) -> Any:
     """The base model, quantised while it is read."""
-    base = AutoModelForCausalLM.from_pretrained(
+    family = family_of(Path(folder))
+    auto = AutoModelForCausalLM if family is None else AutoModelForImageTextToText
+    base = auto.from_pretrained(
         folder,
-        quantization_config=quantization_config(spec),
+        quantization_config=quantization_config(spec, family),
         dtype=getattr(torch, spec.compute_dtype),
         device_map={"": "cpu" if is_shared_out_from_host(spec) else device},
         use_safetensors=True,
@@ -78,15 +87,17 @@ def disable_cpu_repacking(model: Any) -> None:
             module.support_avx512bf16_for_cpu = False
 
 
-def quantization_config(spec: QLoRAJobSpec) -> BitsAndBytesConfig | None:
+def quantization_config(spec: QLoRAJobSpec, family: Family | None = None) -> BitsAndBytesConfig | None:
     """How bitsandbytes quantises the base, or None if it stays as it is."""
     quantization = spec.quantization
     if quantization.type == "none":
         return None
+    left_out = None if family is None else unquantised(family, spec)
     if quantization.type == "int8":
-        return BitsAndBytesConfig(load_in_8bit=True)
+        return BitsAndBytesConfig(load_in_8bit=True, llm_int8_skip_modules=left_out)
     return BitsAndBytesConfig(
         load_in_4bit=True,
+        llm_int8_skip_modules=left_out,
         bnb_4bit_quant_type=quantization.type,
         bnb_4bit_use_double_quant=True if quantization.double_quant is None else quantization.double_quant,
         bnb_4bit_compute_dtype=getattr(torch, spec.compute_dtype),

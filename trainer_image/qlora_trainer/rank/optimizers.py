@@ -15,6 +15,8 @@ import torch
 
 from qlora_api.job_file import JobFile
 from qlora_trainer.deepspeed_config import adam_parameters
+from qlora_trainer.fetch.families import FAMILIES
+from qlora_trainer.rank.towers import base_names
 
 COMPILED_ADAM = "deepspeed.ops.adam.cpu_adam_op"
 BLOCK = 256
@@ -66,6 +68,8 @@ def parameter_groups(model: Any, job: JobFile) -> list[dict[str, Any]]:
 
     LoRA+ lets the matrices B learn faster, which start at zero (arXiv 2402.12354).
     """
+    if job.spec.adapter.towers is not None:
+        return _groups_of_towers(model, job)
     trained = [(name, parameter) for name, parameter in model.named_parameters() if parameter.requires_grad]
     ratio = job.spec.adapter.parameters.get("learning_rate_ratio", 1.0)
     fast = [parameter for name, parameter in trained if ratio != 1.0 and "lora_B" in name]
@@ -73,6 +77,20 @@ def parameter_groups(model: Any, job: JobFile) -> list[dict[str, Any]]:
     slow = [parameter for _, parameter in trained if id(parameter) not in chosen]
     groups = [{"params": slow, "rate_factor": 1.0}, {"params": fast, "rate_factor": ratio}]
     return [group for group in groups if group["params"]]
+
+
+def _groups_of_towers(model: Any, job: JobFile) -> list[dict[str, Any]]:
+    """A group for each tower: those that learn at rates of their own."""
+    family = FAMILIES[model.config.model_type]
+    trained = [(family.tower_of(name), parameter) for name, parameter in base_names(model)]
+    usual = job.spec.training.learning_rate
+    return [
+        {
+            "params": [parameter for name, parameter in trained if name == tower.name],
+            "rate_factor": (tower.learning_rate or usual) / usual,
+        }
+        for tower in job.spec.adapter.trained_towers
+    ]
 
 
 def moments_of(optimizer: Any, master: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:

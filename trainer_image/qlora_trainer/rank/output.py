@@ -8,6 +8,7 @@ from typing import Any
 import torch
 
 from qlora_api.job_file import JobFile
+from qlora_trainer.fetch.families import family_of
 from qlora_trainer.files import new_folder, write_json, write_text
 from qlora_trainer.rank.card import base_name, model_card
 from qlora_trainer.rank.export import save_adapter
@@ -63,10 +64,11 @@ def write_adapter(
         training: step, of, fromStep, loss.
     """
     target = output / ADAPTER
+    sees = family_of(Path(sources.model)) is not None
     with new_folder(target) as folder:
         engine.module.peft_config["default"].base_model_name_or_path = base_name(job)
         save_adapter(engine, parameters, folder)
-        write_text(folder / "README.md", model_card(job, sources.model_revision, training))
+        write_text(folder / "README.md", model_card(job, sources.model_revision, training, sees=sees))
         if job.spec.dataset.chat_template is not None:  # the adapter has learned to answer in this form
             write_text(folder / "chat_template.jinja", job.spec.dataset.chat_template)
         write_json(folder / PROVENANCE, provenance(job, sources, model_sha256, dataset_sha256, training, output))

@@ -16,6 +16,7 @@ from qlora_api.job_file import JobFile
 from qlora_api.reasons import Reason
 from qlora_api.report import Termination
 from qlora_trainer import log, termination
+from qlora_trainer.fetch.families import family_of
 from qlora_trainer.job import load_job
 from qlora_trainer.paths import PodPaths
 from qlora_trainer.rank.adalora import RankAllocation
@@ -43,7 +44,7 @@ from qlora_trainer.rank.saver import Saver
 from qlora_trainer.rank.state import gather_parameters, restore_state
 from qlora_trainer.rank.stop import StopSignal
 from qlora_trainer.rank.tensorboard import TensorBoard
-from qlora_trainer.rank.tokenizer import load_tokenizer
+from qlora_trainer.rank.tokenizer import is_processor, load_reader
 from qlora_trainer.rank.trackers import trackers
 from qlora_trainer.sources import ResolvedSources
 
@@ -108,7 +109,8 @@ def run(paths: PodPaths, rank: int, stop: StopSignal) -> Termination:
     )
     evaluation = None
     if held_out is not None:
-        tokenizer = load_tokenizer(sources.model, job.spec.dataset)
+        reader = load_reader(sources.model, job.spec.dataset)
+        tokenizer = reader.tokenizer if is_processor(reader) else reader
         evaluation = Evaluation(job, engine, held_out, tokenizer, of, standing, progress, stop)
     log.event("training", rank=rank, from_step=from_step, of=of, sequences=len(dataset))
     digests = None
@@ -161,13 +163,16 @@ def _datasets(
 ) -> tuple[Dataset, Dataset | None]:
     """What is learned, and what is held out."""
     evaluates = job.spec.evaluation is not None
-    if is_first and not paths.tokens.exists():
-        tokenizer = load_tokenizer(sources.model, job.spec.dataset)
+    family = family_of(Path(sources.model))
+    makes = is_first and not paths.tokens.exists()
+    reader = load_reader(sources.model, job.spec.dataset) if makes or family is not None else None
+    if makes:
         if evaluates:
-            make_held_out(paths.held_out_tokens, sources.held_out_files, job.spec, tokenizer)
-        make_dataset(paths.tokens, sources.dataset_files, job.spec, tokenizer)
+            make_held_out(paths.held_out_tokens, sources.held_out_files, job.spec, reader)
+        make_dataset(paths.tokens, sources.dataset_files, job.spec, reader)
     wait_for_dataset(paths.tokens)
-    return load_dataset(paths.tokens), load_dataset(paths.held_out_tokens) if evaluates else None
+    learned = load_dataset(paths.tokens, reader, family)
+    return learned, load_dataset(paths.held_out_tokens, reader, family) if evaluates else None
 
 
 def _reporters(job: JobFile, output: Path, scratch: Path, from_step: int) -> list[Reporter]:

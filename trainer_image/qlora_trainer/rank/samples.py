@@ -6,7 +6,8 @@ ZeRO-3, where every token is collective, all go on until the longest is done.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import torch
@@ -27,21 +28,35 @@ class Prompt(NamedTuple):
     text: str
     expected: str | None
     """What the dataset says there; None for a prompt that the job gave."""
+    inputs: Mapping[str, torch.Tensor] = MappingProxyType({})
+    """What a model that sees reads beside the ids."""
 
 
 def make_prompts(samples: SamplesSpec, dataset: DatasetSpec, held_out: Dataset, tokenizer: Any) -> list[Prompt]:
     """The prompts of the job, then those of its first held-out rows."""
     are_chats = tokenizer.chat_template is not None and any(part.format in CHATS for part in dataset.parts)
-    given = [Prompt(_prompt_ids(text, tokenizer, are_chats), text, None) for text in samples.prompts]
-    documents = [held_out.document(number) for number in range(min(samples.rows, len(held_out.members)))]
-    return [*given, *(_of_document(document, tokenizer) for document in documents)]
+    given = [
+        Prompt(_prompt_ids(text, tokenizer, are_chats, held_out.images is not None), text, None)
+        for text in samples.prompts
+    ]
+    numbers = range(min(samples.rows, len(held_out.members)))
+    anew = [_of_document(held_out.document(number), tokenizer) for number in numbers]
+    images = held_out.images
+    if images is None:
+        return [*given, *anew]
+    given = [prompt._replace(inputs=images.inputs([], torch.tensor([prompt.ids]))) for prompt in given]
+    anew = [
+        prompt._replace(inputs=images.inputs([number], torch.tensor([prompt.ids])), text=images.shown(prompt.ids))
+        for number, prompt in zip(numbers, anew, strict=True)
+    ]
+    return [*given, *anew]
 
 
-def _prompt_ids(text: str, tokenizer: Any, is_chat: bool) -> list[int]:
+def _prompt_ids(text: str, tokenizer: Any, is_chat: bool, in_parts: bool) -> list[int]:
     if not is_chat:
         ids = tokenizer(text)["input_ids"]
         return list(ids[:-1] if ids[-1:] == [tokenizer.eos_token_id] else ids)
-    messages = [{"role": "user", "content": text}]
+    messages = [{"role": "user", "content": [{"type": "text", "text": text}] if in_parts else text}]
     encoded = tokenizer.apply_chat_template(messages, tokenize=True, add_generation_prompt=True, return_dict=True)
     return list(encoded["input_ids"])
 
@@ -81,13 +96,15 @@ def write_samples(
         for begin in range(0, len(prompts), world_size):
             number = begin + rank
             if number < len(prompts) or is_collective:
-                ids = torch.tensor([prompts[min(number, len(prompts) - 1)].ids], device=engine.device)
+                prompt = prompts[min(number, len(prompts) - 1)]
+                ids = torch.tensor([prompt.ids], device=engine.device)
                 output = engine.module.generate(
                     input_ids=ids,
                     attention_mask=torch.ones_like(ids),
                     generation_config=config,
                     synced_gpus=is_collective,
                     stopping_criteria=StoppingCriteriaList([_Listener(on_token)]),
+                    **{name: value.to(engine.device) for name, value in prompt.inputs.items()},
                 )
                 mine[number] = tokenizer.decode(output[0, ids.shape[1] :], skip_special_tokens=True)
             if not goes_on():

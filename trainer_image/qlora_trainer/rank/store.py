@@ -10,6 +10,8 @@ from typing import BinaryIO, NamedTuple, Self
 import numpy as np
 import torch
 
+from qlora_trainer.rank.image_store import ImageWriter
+
 _IDS, _LEARNED = "ids.int32", "learned.bool"
 
 
@@ -23,9 +25,15 @@ class Figures(NamedTuple):
 
 
 class TokenWriter:
-    """Appends documents to the files of a folder. Use it as a context manager."""
+    """Appends documents to the files of a folder. Use it as a context manager.
 
-    def __init__(self, folder: Path) -> None:
+    Args:
+        folder: where the files are made.
+        images: of a model that sees: takes the images of each document.
+    """
+
+    def __init__(self, folder: Path, images: ImageWriter | None = None) -> None:
+        self._images = images
         self._ids: BinaryIO = (folder / _IDS).open("wb")
         self._learned: BinaryIO = (folder / _LEARNED).open("wb")
         self._lengths, self._targets = array("q"), array("q")
@@ -40,14 +48,16 @@ class TokenWriter:
     def __len__(self) -> int:
         return len(self._lengths)
 
-    def append(self, ids: list[int], learned: list[bool]) -> None:
-        """Adds a document. Its first token is never learned: nothing comes before it."""
+    def append(self, ids: list[int], learned: list[bool], images: list[bytes] | None = None) -> None:
+        """Adds a document, and its images. Its first token is never learned: nothing comes before it."""
         marks = np.array(learned, np.bool_)
         marks[0] = False
         self._ids.write(np.array(ids, np.int32).tobytes())
         self._learned.write(marks.tobytes())
         self._lengths.append(len(ids))
         self._targets.append(int(marks.sum()))
+        if self._images is not None:
+            self._images.append(images or [])
 
     @property
     def figures(self) -> Figures:

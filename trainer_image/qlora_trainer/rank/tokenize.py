@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 from qlora_api.spec import Loss
 from qlora_trainer.rank.spans import assistant_spans
-from qlora_trainer.rows.content import Chat, Completion, Content, Message, Text
+from qlora_trainer.rows.content import Chat, Completion, Message, Text
 
 Tokenizer = Any  # transformers.PreTrainedTokenizerFast
 
@@ -40,7 +40,7 @@ class Sequence(NamedTuple):
         return Sequence(self.ids[begin : begin + length], self.learned[begin : begin + length])
 
 
-def tokenize_row(content: Content, tokenizer: Tokenizer, loss: Loss) -> Sequence:
+def tokenize_row(content: Chat | Completion | Text, tokenizer: Tokenizer, loss: Loss) -> Sequence:
     """Tokenises one row.
 
     A chat is rendered by the tokenizer's template, without special tokens besides those that it writes. The other

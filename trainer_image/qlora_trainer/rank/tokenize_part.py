@@ -13,13 +13,24 @@ from qlora_trainer import log
 from qlora_trainer.errors import TrainerError
 from qlora_trainer.rank.store import TokenWriter
 from qlora_trainer.rank.tokenize import Sequence, tokenize_row
-from qlora_trainer.rows.content import Row, Text
+from qlora_trainer.rank.tokenize_images import ImageSequence, ImageTokenizer
+from qlora_trainer.rank.tokenizer import is_processor
+from qlora_trainer.rows.content import ImageChat, Row, Text
 
 
 def tokenize_part(
     rows: Iterable[Row], source: str, loss: Loss, length: int, tokenizer: Any, writer: TokenWriter
 ) -> int:
-    """Writes rows as documents of at most `length` tokens. Rows that have nothing to learn are left out.
+    """Writes rows as documents of at most `length` tokens. Left out are rows that have nothing to learn, and those
+    whose images do not fit.
+
+    Args:
+        rows: of the part.
+        source: where they come from.
+        loss: what is learned.
+        length: tokens of a document at most.
+        tokenizer: of the model; the processor of one that sees.
+        writer: takes the documents.
 
     Returns:
         How many were left out.
@@ -27,31 +38,38 @@ def tokenize_part(
     Raises:
         TrainerError: DatasetInvalid: a row cannot be used.
     """
-    used = dropped = cut = tokens = learned = 0
+    used = dropped = cut = tokens = learned = without_image = 0
+    sees = ImageTokenizer(tokenizer) if is_processor(tokenizer) else None
     for row in rows:
-        whole = _tokenized(row, tokenizer, loss)
+        whole = _tokenized(row, sees or tokenizer, loss)
+        images = whole.images if isinstance(whole, ImageSequence) else None
         kept = [piece for piece in _documents(row, whole, length) if piece.targets]
         used += bool(kept)
         dropped += not kept
         cut += bool(kept) and len(whole.ids) > length
+        without_image += isinstance(whole, ImageSequence) and whole.end > length
         for document in kept:
-            writer.append(document.ids, document.learned)
+            writer.append(document.ids, document.learned, images)
             tokens += len(document.ids)
             learned += document.targets
-    log.event("tokenized", source=source, rows=used, tokens=tokens, learned=learned, cut=cut, dropped=dropped)
+    more = {} if sees is None else {"images_cut": without_image}
+    log.event("tokenized", source=source, rows=used, tokens=tokens, learned=learned, cut=cut, dropped=dropped, **more)
     return dropped
 
 
-def _documents(row: Row, whole: Sequence, length: int) -> Iterator[Sequence]:
+def _documents(row: Row, whole: Sequence | ImageSequence, length: int) -> Iterator[Sequence]:
     """A text in pieces, anything else cut to the length."""
     if isinstance(row.content, Text):
-        yield from whole.pieces(length)
+        yield from Sequence(whole.ids, whole.learned).pieces(length)
     else:
         yield whole.cut(length)
 
 
-def _tokenized(row: Row, tokenizer: Any, loss: Loss) -> Sequence:
+def _tokenized(row: Row, tokenizer: Any, loss: Loss) -> Sequence | ImageSequence:
     try:
+        if isinstance(tokenizer, ImageTokenizer):
+            return tokenizer(row.content, loss, row.where)
+        assert not isinstance(row.content, ImageChat), "only read for a model that sees"
         return tokenize_row(row.content, tokenizer, loss)
     except TemplateError as error:
         raise TrainerError(

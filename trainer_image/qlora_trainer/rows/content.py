@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
+
+from qlora_trainer.rows.images import Picture
 
 Message = dict[str, str]
 """`role` and `content`."""
+ImageMessage = dict[str, Any]
+"""`role` and `content`: a list of {type: text, text} and {type: image}."""
 
 
 @dataclass(frozen=True)
@@ -14,6 +18,15 @@ class Chat:
     """Messages, which a chat template renders."""
 
     messages: list[Message]
+
+
+@dataclass(frozen=True)
+class ImageChat:
+    """Messages for a model that sees."""
+
+    messages: list[ImageMessage]
+    images: list[Picture]
+    """One for each part of type image, in their order."""
 
 
 @dataclass(frozen=True)
@@ -31,7 +44,7 @@ class Text:
     text: str
 
 
-Content = Chat | Completion | Text
+Content = Chat | ImageChat | Completion | Text
 
 
 class Row(NamedTuple):

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from qlora_api.spec import DatasetPart, DatasetSpec, Loss, RowFormat
 from qlora_trainer.rows.content import Chat, Completion, Content, Message, Text
+from qlora_trainer.rows.image_chat import images_beside, read_image_chat
 
 Object = dict[str, Any]
 
@@ -28,12 +30,15 @@ class Shape(NamedTuple):
     names: dict[str, str]
     """Field to the name that it has in the files, where that differs."""
     loss: Loss
+    has_images: bool = False
+    """Whether messages may have images: the model sees."""
 
     @classmethod
-    def of(cls, dataset: DatasetSpec, part: DatasetPart) -> Shape:
+    def of(cls, dataset: DatasetSpec, part: DatasetPart, has_images: bool = False) -> Shape:
         """The shape of the rows of one part of a dataset."""
         names = part.columns.model_dump(exclude_none=True) if part.columns else {}
-        return cls(part.format or dataset.format, names, dataset.loss_of(part))
+        row_format = part.format or dataset.format
+        return cls(row_format, names, dataset.loss_of(part), has_images and row_format == "messages")
 
     def name(self, field: str) -> str:
         """What a field is called in the files."""
@@ -43,6 +48,8 @@ class Shape(NamedTuple):
     def fields(self) -> list[str]:
         """The names of all fields that are read."""
         optional = [*_OPTIONAL.get(self.format, ()), *(["system"] if "system" in self.names else [])]
+        if self.has_images:
+            optional.append("images")
         return [self.name(field) for field in (*_FIELDS[self.format], *optional)]
 
     @property
@@ -53,15 +60,18 @@ class Shape(NamedTuple):
         return json.dumps({self.name(field): value for field, value in values.items()}, ensure_ascii=False)
 
 
-def interpret(record: Any, shape: Shape) -> Content | str:
-    """The row that a record is, or what is wrong with it."""
+def interpret(record: Any, shape: Shape, folder: Path = Path()) -> Content | str:
+    """The row that a record is, or what is wrong with it. Its images are looked for from `folder`."""
     if not isinstance(record, dict):
         return f"a {type(record).__name__} instead of an object"
     missing = [shape.name(field) for field in _FIELDS[shape.format] if shape.name(field) not in record]
     if missing:
         return f"no field {missing[0]!r}; it has {', '.join(map(repr, list(record)[:8])) or 'none'}{_hint(record)}"
     if shape.format == "messages":
-        return _chat(record[shape.name("messages")], _system(record, shape), shape)
+        chat = _chat(record[shape.name("messages")], _system(record, shape), shape)
+        if isinstance(chat, Chat) and shape.has_images:
+            return read_image_chat(chat.messages, images_beside(record, shape.names.get("images")), folder)
+        return chat
     values = {field: record[shape.name(field)] for field in _FIELDS[shape.format]}
     for field in _OPTIONAL.get(shape.format, ()):
         values[field] = record.get(shape.name(field)) or ""
@@ -105,7 +115,7 @@ def _chat(messages: Any, system: list[Message], shape: Shape) -> Chat | str:
         if not isinstance(message, dict):
             return f"{field}[{position}] is not an object"
         for name in (role, content):
-            if not isinstance(message.get(name), str):
+            if not isinstance(message.get(name), str) and not (shape.has_images and name == content):
                 return f"{field}[{position}].{name} is not a text{_message_hint(message)}"
         speaker: str = message[role]
         chat.append({"role": _ROLES.get(speaker, speaker), "content": message[content]})

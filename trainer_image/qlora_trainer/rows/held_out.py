@@ -14,6 +14,6 @@ from qlora_trainer.rows.content import Content
 
 def is_held_out(content: Content, fraction: float, seed: int) -> bool:
     """Whether the row is among a fraction of all that differ."""
-    text = json.dumps(vars(content), sort_keys=True)
+    text = json.dumps(vars(content), sort_keys=True, default=lambda picture: picture.identity)
     digest = blake2b(text.encode(), digest_size=8, key=str(seed).encode()).digest()
     return int.from_bytes(digest, "big") < fraction * 2**64

@@ -24,7 +24,7 @@ def examine(files: Sequence[Path], shape: Shape) -> Iterator[Row | Fault]:
     for file in files:
         for record in read_records(file, shape.fields):
             where = f"{file.relative_to(root)} {record.where}".rstrip()
-            content = record.fault or interpret(record.value, shape)
+            content = record.fault or interpret(record.value, shape, file.parent)
             if isinstance(content, str):
                 yield Fault(where, f"{content}; {expected}" if record.where else content)
             else:
