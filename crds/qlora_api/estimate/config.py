@@ -38,8 +38,10 @@ class ModelConfig:
         """Reads config.json, of which families call the same thing by several names.
 
         Raises:
-            ValueError: a size is missing; the message names it.
+            ValueError: a size is missing, or the model reads images; the message says so.
         """
+        if config.get("vision_config"):
+            raise ValueError("config.json: the memory of images is not estimated; write a causal language model")
         text = config.get("text_config") or config
         width = _first(text, "hidden_size", "n_embd", "d_model")
         heads = _first(text, "num_attention_heads", "n_head", "num_heads", "n_heads")

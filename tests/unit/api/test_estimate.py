@@ -137,3 +137,10 @@ def test_another_choice_is_estimated_as_if_the_job_had_made_it() -> None:
 def test_a_model_without_sizes_is_refused_with_what_is_missing() -> None:
     with pytest.raises(ValueError, match="has no hidden_size"):
         estimate(job(), LLAMA_1B.shapes, {"vocab_size": 10})
+
+
+def test_a_model_that_reads_images_is_not_estimated() -> None:
+    with pytest.raises(ValueError, match="the memory of images is not estimated"):
+        estimate(
+            QLoRAJobSpec.model_validate(SPEC), {}, {"text_config": {"hidden_size": 64}, "vision_config": {"depth": 2}}
+        )
