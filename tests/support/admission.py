@@ -73,9 +73,9 @@ REFUSALS: dict[str, tuple[dict[str, Any], str]] = {
         {"adapter": {"towers": {"vision": {}}}, "training": {"packing": True}},
         "training.packing: images are not packed; write packing: false with adapter.towers",
     ),
-    "towers with ZeRO-3": (
-        {"adapter": {"towers": {"vision": {}}}, "deepspeed": {"zeroStage": 3}},
-        "write zeroStage: 2 with adapter.towers",
+    "towers with ZeRO-2": (
+        {"adapter": {"towers": {"vision": {}}}, "deepspeed": {"zeroStage": 2}},
+        "write zeroStage: 1 with adapter.towers",
     ),
     "merged towers": (
         {"adapter": {"towers": {"vision": {}}}, "output": {"destination": "pvc://results/out", "merge": True}},

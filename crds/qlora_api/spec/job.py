@@ -76,9 +76,9 @@ TOWERS_NEED: list[tuple[str, str]] = [
         "training.packing: images are not packed; write packing: false with adapter.towers",
     ),
     (
-        _WITH_TOWERS + "self.deepspeed.zeroStage != 3",
-        "deepspeed.zeroStage: 3 needs the same modules on all ranks in each step, and not every row has an image; "
-        "write zeroStage: 2 with adapter.towers",
+        _WITH_TOWERS + "self.deepspeed.zeroStage <= 1",
+        "deepspeed.zeroStage: 2 and 3 add up gradients in the order in which they come, which differs between ranks with "
+        "and without an image; write zeroStage: 1 with adapter.towers",
     ),
     (
         _WITH_TOWERS + "!self.output.merge",

@@ -53,7 +53,9 @@ def test_a_vision_language_model_and_its_rows_are_accepted(tmp_path: Path, llava
         ({"adapter": {"trainableTokens": ["a"]}}, "adapter.trainableTokens: for models of text only; remove it"),
         ({"adapter": {"modulesToSave": "norm"}}, "adapter.modulesToSave: for models of text only; write method: full"),
         ({"training": {"packing": True}}, "training.packing: images are not packed; write packing: false"),
-        ({"deepspeed": {"zeroStage": 3}}, "and not every row has an image; write zeroStage: 2"),
+        ({"deepspeed": {"zeroStage": 2}}, "deepspeed.zeroStage: 2 adds up gradients in the order in which they come"),
+        ({"deepspeed": {"zeroStage": 3}}, "between ranks with and without an image; write zeroStage: 1"),
+        ({"deepspeed": {"config": {"zero_optimization": {"overlap_comm": True}}}}, "without an image; write false"),
         ({"output": {"merge": True}}, "output.merge: an adapter of a vision-language model is not merged"),
         (
             {"adapter": {"towers": {"projector": {"targets": "q_proj"}}}},

@@ -38,7 +38,7 @@ def job(gang: Gang, nodes: int = 2, attempt: int = 1, steps: int = 6, **more: An
     for row in rows[::3]:
         row["messages"][0]["content"].pop(0)
     gang.write_rows(rows)
-    training = {"maxSteps": steps, "globalBatchSize": 4, "sequenceLength": 128, "learningRate": 0.01}
+    training = {"epochs": 9, "maxSteps": steps, "globalBatchSize": 4, "sequenceLength": 128, "learningRate": 0.01}
     pods = gang.new_pods(
         nodes=nodes, attempt=attempt, training=training, **{"adapter": {"rank": 4, "towers": TOWERS}, **more}
     )
@@ -50,13 +50,13 @@ def job(gang: Gang, nodes: int = 2, attempt: int = 1, steps: int = 6, **more: An
 @pytest.fixture(scope="module")
 def gangs(tmp_path_factory: pytest.TempPathFactory, model: Path) -> dict[str, Gang]:
     folder = tmp_path_factory.mktemp("gangs")
-    found = {name: Gang(folder / name, model) for name in ("long", "whole", "parts", "alone", "stage 2")}
+    found = {name: Gang(folder / name, model) for name in ("long", "whole", "parts", "alone", "stage 0")}
     run(
         (job(found["long"], steps=30, evaluation=EVALUATION), None),
         (job(found["whole"]), None),
         (job(found["parts"]), STOP_AFTER),
         (job(found["parts"], attempt=2), None),
-        (job(found["stage 2"], deepspeed={"zeroStage": 2}, quantization={"computeDtype": "bfloat16"}), None),
+        (job(found["stage 0"], deepspeed={"zeroStage": 0}), None),
     )
     run((job(found["alone"], nodes=1), None))
     return found
@@ -70,7 +70,7 @@ def weights(gang: Gang) -> dict[str, torch.Tensor]:
 def test_the_loss_falls(gangs: dict[str, Gang]) -> None:
     losses = gangs["long"].losses()
     first, last = (sum(losses[step] for step in steps) for steps in (range(1, 6), range(26, 31)))
-    assert last < 0.6 * first
+    assert last < 0.7 * first
 
 
 def test_held_out_rows_are_evaluated_and_answered(gangs: dict[str, Gang]) -> None:
@@ -88,10 +88,10 @@ def test_a_run_that_was_stopped_goes_on_as_if_it_had_not_been(gangs: dict[str, G
     assert all(torch.equal(parts[name], whole[name]) for name in whole)
 
 
-@pytest.mark.parametrize("other", ["alone", "stage 2"])
+@pytest.mark.parametrize("other", ["alone", "stage 0"])
 def test_the_losses_do_not_depend_on_ranks_and_stage(gangs: dict[str, Gang], other: str) -> None:
     there, here = gangs[other].losses(), gangs["whole"].losses()
-    assert there == pytest.approx(here, rel=1e-4 if other == "alone" else 0.05)
+    assert there == pytest.approx(here, rel=1e-4)
 
 
 def test_the_adapter_loads_as_its_card_says(gangs: dict[str, Gang], model: Path) -> None:

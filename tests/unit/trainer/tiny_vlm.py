@@ -43,7 +43,10 @@ def save_vlm(folder: Path, family: str = "llava") -> None:
     tokenizer = _tokenizer(family)
     torch.manual_seed(0)
     built = AutoConfig.for_model(family, **config(tokenizer))
-    AutoModelForImageTextToText.from_config(built, dtype=torch.float32).save_pretrained(folder)
+    model = AutoModelForImageTextToText.from_config(built, dtype=torch.float32)
+    if not built.tie_word_embeddings:  # else the logits of random weights, which are frozen, are all about the same
+        model.lm_head.weight.data *= 10
+    model.save_pretrained(folder)
     save_processor(folder, tokenizer)
 
 

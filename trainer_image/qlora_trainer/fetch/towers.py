@@ -61,10 +61,15 @@ def _fault(spec: QLoRAJobSpec) -> str:
         return "adapter.modulesToSave: for models of text only; write method: full in adapter.towers"
     if spec.training.packing:
         return "training.packing: images are not packed; write packing: false"
-    if spec.deepspeed.zero_stage == 3:
+    if spec.deepspeed.zero_stage > 1:
         return (
-            "deepspeed.zeroStage: 3 needs the same modules on all ranks in each step, and not every row has an image; "
-            "write zeroStage: 2"
+            f"deepspeed.zeroStage: {spec.deepspeed.zero_stage} adds up gradients in the order in which they come, which "
+            "differs between ranks with and without an image; write zeroStage: 1"
+        )
+    if (spec.deepspeed.config.get("zero_optimization") or {}).get("overlap_comm") is True:
+        return (
+            "deepspeed.config: overlap_comm adds up gradients in the order in which they come, which differs between "
+            "ranks with and without an image; write false"
         )
     if spec.output.merge:
         return "output.merge: an adapter of a vision-language model is not merged; write merge: false"
