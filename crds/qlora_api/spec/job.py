@@ -77,8 +77,8 @@ TOWERS_NEED: list[tuple[str, str]] = [
     ),
     (
         _WITH_TOWERS + "self.deepspeed.zeroStage <= 1",
-        "deepspeed.zeroStage: 2 and 3 add up gradients in the order in which they come, which differs between ranks with "
-        "and without an image; write zeroStage: 1 with adapter.towers",
+        "deepspeed.zeroStage: 2 and 3 add up gradients in the order in which they come, which differs between ranks "
+        "with and without an image; write zeroStage: 1 with adapter.towers",
     ),
     (
         _WITH_TOWERS + "!self.output.merge",

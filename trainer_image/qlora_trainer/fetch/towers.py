@@ -63,8 +63,8 @@ def _fault(spec: QLoRAJobSpec) -> str:
         return "training.packing: images are not packed; write packing: false"
     if spec.deepspeed.zero_stage > 1:
         return (
-            f"deepspeed.zeroStage: {spec.deepspeed.zero_stage} adds up gradients in the order in which they come, which "
-            "differs between ranks with and without an image; write zeroStage: 1"
+            f"deepspeed.zeroStage: {spec.deepspeed.zero_stage} adds up gradients in the order in which they come, "
+            "which differs between ranks with and without an image; write zeroStage: 1"
         )
     if (spec.deepspeed.config.get("zero_optimization") or {}).get("overlap_comm") is True:
         return (
