@@ -44,7 +44,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
 }
 
 
-OVERFITTED = {"learningRate": 0.3, "schedule": "constant", "warmupRatio": 0, "maxSteps": 7}
+OVERFITTED = {"learningRate": 0.03, "schedule": "constant", "warmupRatio": 0, "maxSteps": 7}
 
 
 def job(
