@@ -101,7 +101,6 @@ class Measured:
 
 
 def job_of(case: Case) -> JobFile:
-
     spec = {
         "model": {"source": "pvc://models/random"},
         "dataset": {"source": "pvc://data/none.jsonl"},
@@ -125,7 +124,6 @@ def job_of(case: Case) -> JobFile:
 
 def shapes_of(case: Case) -> dict[str, tuple[int, ...]]:
     """The names and shapes that the model's files would have."""
-
     with torch.device("meta"):
         model = AutoModelForCausalLM.from_config(config_of(case.shape))
     return {name: tuple(parameter.shape) for name, parameter in model.named_parameters()}

@@ -10,7 +10,7 @@ from qlora_api.spec import AdapterSpec
 
 ALL_LINEAR = "all-linear"
 ADALORA_SPARE = 1.5
-"""AdaLoRA begins with so many times the rank (rank/adapter.py)."""
+"""AdaLoRA begins with this many times the rank that is left at the end (its paper, arXiv 2303.10512, section 4)."""
 
 
 def targets(adapter: AdapterSpec, shapes: Shapes) -> list[Linear]:

@@ -8,7 +8,7 @@ again; SDPA keeps queries, keys, values, its result, and one float32 a head, on 
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from qlora_api.estimate.base import Layer, Linear
@@ -125,19 +125,19 @@ def kept_bytes(tape: Iterable[Step]) -> float:
 
 def peak_forward(tape: Iterable[Step], tokens: int) -> float:
     """The most that a layer needs while it runs forwards."""
-    kept = peak = 0.0
-    for step in tape:
-        kept += step.kept * tokens
-        peak = max(peak, kept + step.forward * tokens + step.fixed)
-    return peak
+    return _peak(tape, tokens, lambda step: step.forward)
 
 
 def peak_backward(tape: Iterable[Step], tokens: int) -> float:
     """The most that a layer needs while it runs backwards, what it has kept among it."""
+    return _peak(tape, tokens, lambda step: step.backward)
+
+
+def _peak(tape: Iterable[Step], tokens: int, needed: Callable[[Step], float]) -> float:
     kept = peak = 0.0
     for step in tape:
         kept += step.kept * tokens
-        peak = max(peak, kept + step.backward * tokens + step.fixed)
+        peak = max(peak, kept + needed(step) * tokens + step.fixed)
     return peak
 
 

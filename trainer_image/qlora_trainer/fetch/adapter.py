@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from qlora_api.estimate.base import EMBEDDINGS
 from qlora_api.methods import FROM_WEIGHTS, Cell, refusal
 from qlora_api.reasons import Reason
 from qlora_api.spec import AdapterSpec, QLoRAJobSpec
@@ -14,9 +15,6 @@ from qlora_trainer.fetch.targets import ALL_LINEAR, check_targets, linear_module
 from qlora_trainer.fetch.towers import check_no_towers, check_towers
 from qlora_trainer.fetch.weights import Shapes, read_folder_shapes
 from qlora_trainer.files import read_json
-
-_EMBEDDINGS = ("embed_tokens", "wte", "word_embeddings", "embed_in", "lm_head", "embed_out", "output")
-"""Usual names of embeddings and output layers, which are neither quantised nor adapted."""
 
 
 def check_adapter(spec: QLoRAJobSpec, model: Path) -> None:
@@ -74,7 +72,7 @@ def _size_fault(adapter: AdapterSpec, shapes: Shapes) -> str:
 
 def _is_target(targets: str, module: str) -> bool:
     if targets == ALL_LINEAR:
-        return module.rpartition(".")[2] not in _EMBEDDINGS
+        return module.rpartition(".")[2] not in EMBEDDINGS
     return any(not unknown_targets([target], [module]) for target in targets.split(","))
 
 
@@ -119,7 +117,7 @@ def _saved_fault(spec: QLoRAJobSpec, model: Path, shapes: Shapes) -> str:
     linear = [
         name
         for name in wanted
-        if name.rpartition(".")[2] not in _EMBEDDINGS
+        if name.rpartition(".")[2] not in EMBEDDINGS
         and any(len(shape) == 2 for module, shape in modules.items() if not unknown_targets([name], [module]))
     ]
     if spec.quantization.type == "none" or not linear:

@@ -17,11 +17,10 @@ from peft import (
     VeraConfig,
 )
 
+from qlora_api.estimate.adapter import ADALORA_SPARE
 from qlora_api.spec import AdapterSpec
 from qlora_trainer.fetch.targets import ALL_LINEAR
 
-ADALORA_SPARE = 1.5
-"""AdaLoRA begins with this many times the rank that is left at the end (its paper, arXiv 2303.10512, section 4)."""
 FEED_FORWARD_ENDS = ("down_proj", "fc2", "fc_out", "dense_4h_to_h", "wo", "w2", "mlp.c_proj")
 """Last modules of a feed-forward block. There IA3 scales what goes in, elsewhere what comes out (arXiv 2205.05638)."""
 
