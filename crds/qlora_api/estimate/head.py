@@ -1,10 +1,11 @@
-"""What the output layer and the loss need, where the float32 logits of a large vocabulary are most of it."""
+"""What the output layer and the loss need, where the logits of a large vocabulary are most of it."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
 from qlora_api.estimate.config import ModelConfig
+from qlora_api.kernels import FLOAT_PORTION
 
 FLOAT = 4
 
@@ -20,10 +21,10 @@ class HeadBytes:
 
 
 def head_bytes(config: ModelConfig, tokens: int, size: int) -> HeadBytes:
-    """After rank/loss.py: logits in the compute type, their float32 copy, and log_softmax, which alone is kept.
+    """After rank/likelihood.py: logits in the compute type, which are kept, and a portion of them in float32.
 
-    Backwards there are log_softmax, the gradient of the likelihoods and the gradient of the logits, all float32; and
-    for the last norm five tensors of the token's width.
+    Backwards there are the logits, their gradient in the compute type, and a portion of that in float32. Where logits
+    go through tanh (Gemma), its result is kept as well. For the last norm there are five tensors of the token's width.
     Every token is taken to be learned; where fewer are, this is less.
 
     Args:
@@ -31,10 +32,10 @@ def head_bytes(config: ModelConfig, tokens: int, size: int) -> HeadBytes:
         tokens: of a micro-batch.
         size: bytes of the compute type.
     """
-    copy = FLOAT if size != FLOAT else 0
-    logits = tokens * config.vocabulary
-    capped = 3 * size if config.has_soft_cap else 0  # logits / cap, tanh of it, and the product (Gemma)
+    logits = tokens * config.vocabulary * size
+    portion = min(tokens, FLOAT_PORTION) * config.vocabulary * FLOAT
+    kept = 2 * logits if config.has_soft_cap else logits
     return HeadBytes(
-        forward=logits * (size + copy + FLOAT + capped),
-        backward=max(logits * (3 * FLOAT + capped), tokens * config.width * 5 * FLOAT),
+        forward=kept + portion,
+        backward=max(kept + logits + portion, tokens * config.width * 5 * FLOAT),
     )

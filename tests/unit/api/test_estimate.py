@@ -8,6 +8,9 @@ import pytest
 
 from builders import SPEC
 from qlora_api.estimate import Choice, Rows, estimate
+from qlora_api.estimate.config import ModelConfig
+from qlora_api.estimate.head import HeadBytes, head_bytes
+from qlora_api.kernels import FLOAT_PORTION
 from qlora_api.spec import QLoRAJobSpec
 
 MIB = 2**20
@@ -84,6 +87,15 @@ def job(micro_batch: int = 1, length: int = 2048, checkpointing: bool = True, st
     )
 
 
+def bytes_of_cross_entropy(config: ModelConfig, tokens: int, size: int) -> HeadBytes:
+    """The loss with which the figures were measured: torch's, of a float32 copy of bfloat16 logits.
+
+    Forwards there are logits, copy and log_softmax; backwards log_softmax and two gradients in float32.
+    """
+    logits = tokens * config.vocabulary
+    return HeadBytes(logits * (size + 4 + 4), max(logits * 3 * 4, tokens * config.width * 5 * 4))
+
+
 @pytest.mark.parametrize(
     ("model", "job", "is_masked", "measured"),
     [
@@ -106,10 +118,31 @@ def job(micro_batch: int = 1, length: int = 2048, checkpointing: bool = True, st
         (MISTRAL_7B, job(1, 512, True, 1, "adamw-8bit", quantization="none"), False, 14844),
     ],
 )
-def test_the_estimate_is_what_was_measured(model: Model, job: QLoRAJobSpec, is_masked: bool, measured: int) -> None:
-    """MiB of torch.cuda.max_memory_allocated on an H100 with torch 2.11."""
+def test_the_estimate_is_what_was_measured(
+    model: Model, job: QLoRAJobSpec, is_masked: bool, measured: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """MiB of torch.cuda.max_memory_allocated on an H100 with torch 2.11, with torch's loss."""
+    monkeypatch.setattr("qlora_api.estimate.estimate.head_bytes", bytes_of_cross_entropy)
     found = estimate(job, model.shapes, model.config, is_masked=is_masked)
     assert found.allocated / MIB == pytest.approx(measured, rel=0.03)
+
+
+def test_the_loss_takes_four_bytes_a_logit_and_a_portion_in_float32() -> None:
+    config = ModelConfig.of(LLAMA_8B.config)
+    portion = 4 * FLOAT_PORTION * config.vocabulary
+    logits = 2048 * config.vocabulary
+    assert head_bytes(config, 2048, size=2) == HeadBytes(2 * logits + portion, 4 * logits + portion)
+    assert head_bytes(config, 2048, size=4) == HeadBytes(4 * logits + portion, 8 * logits + portion)
+    few = FLOAT_PORTION // 2
+    assert head_bytes(config, few, size=2).forward == few * config.vocabulary * (2 + 4)
+
+
+def test_capped_logits_are_kept_twice() -> None:
+    plain = ModelConfig.of(LLAMA_8B.config)
+    capped = ModelConfig.of({**LLAMA_8B.config, "final_logit_softcapping": 30.0})
+    logits = 2 * 2048 * plain.vocabulary
+    assert head_bytes(capped, 2048, 2).forward == head_bytes(plain, 2048, 2).forward + logits
+    assert head_bytes(capped, 2048, 2).backward == head_bytes(plain, 2048, 2).backward + logits
 
 
 def test_ranks_share_the_optimizer_from_stage_1_on_and_the_base_from_stage_3_on() -> None:

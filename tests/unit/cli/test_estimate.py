@@ -65,7 +65,7 @@ def test_shows_what_fit_would_choose(tmp_path: Path, volumes: Path, capsys: pyte
     file = job_file(tmp_path, node={"accelerator": "nvidia.com/gpu"}, training={"fit": "auto"})
     assert main(["estimate", "-f", file, "--volume", f"models={volumes}"]) == 0
     text = capsys.readouterr().out
-    assert "fit: auto on 24 GB: microBatchSize 2, with checkpointing" in text
+    assert "fit: auto on 24 GB: microBatchSize 8, with checkpointing" in text
     assert "fit: auto on 80 GB: microBatchSize 2, without checkpointing" in text
 
 

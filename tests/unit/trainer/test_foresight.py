@@ -62,7 +62,7 @@ def test_without_a_gpu_there_is_nothing_to_foresee(tmp_path: Path) -> None:
 
 def test_a_job_that_cannot_fit_is_refused_with_its_largest_part_and_what_to_write(model: Path) -> None:
     with pytest.raises(TrainerError) as caught:
-        foresee(job(microBatchSize=4), model, rows(100, 8000), 8 * GIB)
+        foresee(job(microBatchSize=4), model, rows(100, 8000), 2 * GIB)
     assert caught.value.reason == Reason.GPU_OUT_OF_MEMORY
     assert "for logits and loss" in caught.value.message
     assert caught.value.message.endswith("write training.microBatchSize: 2")

@@ -12,7 +12,8 @@ from safetensors.torch import save_file
 
 from qlora_api.spec import QLoRAJobSpec
 from qlora_trainer.rank.data import Dataset
-from qlora_trainer.rank.loss import IGNORED, collate, loss_sum
+from qlora_trainer.rank.likelihood import IGNORED
+from qlora_trainer.rank.loss import collate, loss_sum
 from qlora_trainer.rank.model import disable_cpu_repacking, load_model
 from qlora_trainer.rank.order import Mix
 from unit.trainer.pods import spec

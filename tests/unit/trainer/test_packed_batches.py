@@ -12,7 +12,8 @@ from qlora_api.reasons import Reason
 from qlora_trainer.errors import TrainerError
 from qlora_trainer.rank.data import Dataset
 from qlora_trainer.rank.isolation import check_isolation, leakage
-from qlora_trainer.rank.loss import IGNORED, collate, loss_sum
+from qlora_trainer.rank.likelihood import IGNORED
+from qlora_trainer.rank.loss import collate, loss_sum
 from qlora_trainer.rank.order import Mix
 from qlora_trainer.rank.packing import Packing, one_a_sequence, pack
 from unit.trainer.small_models import COUNTS_ITS_OWN_POSITIONS, FAMILIES, HAS_RECURRENT_LAYERS, build

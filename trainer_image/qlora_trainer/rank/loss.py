@@ -5,12 +5,10 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 import torch
-from torch.nn.functional import cross_entropy
 from torch.nn.utils.rnn import pad_sequence
 
 from qlora_trainer.rank.data import Dataset, Document
-
-IGNORED = -100
+from qlora_trainer.rank.likelihood import IGNORED, negative_log_likelihood
 
 
 class MicroBatch(NamedTuple):
@@ -68,7 +66,7 @@ def loss_sum(model: Any, batch: MicroBatch) -> torch.Tensor:
     """Sum of the negative log-likelihoods of the learned tokens: a float32 scalar.
 
     The output layer is applied only where some sequence of the micro-batch learns: with a large vocabulary it is
-    a good part of the work, and its float32 logits are most of the memory.
+    a good part of the work, and its logits are much of the memory.
     """
     positions = (batch.labels != IGNORED).any(dim=0).nonzero().squeeze(1)
     output = model(
@@ -79,8 +77,7 @@ def loss_sum(model: Any, batch: MicroBatch) -> torch.Tensor:
         **({} if batch.position_ids is None else {"position_ids": batch.position_ids}),
         **(batch.images or {}),
     )
-    labels = batch.labels[:, positions]
-    loss = cross_entropy(output.logits.float().flatten(0, 1), labels.flatten(), ignore_index=IGNORED, reduction="sum")
+    loss = negative_log_likelihood(output.logits, batch.labels[:, positions])
     if batch.images is not None and torch.is_grad_enabled():
         loss = loss + _touch_all(model)
     return loss
