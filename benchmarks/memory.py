@@ -3,7 +3,8 @@
     PYTHONPATH=crds:trainer_image:. python -m benchmarks.memory [--json FILE] [--seconds 270] [--only NAME]
 
 It needs one CUDA GPU, and the trainer's libraries. The weights are random and are made on the GPU. Each line trains
-three steps of two micro-batches with the trainer's own engine and loss, and is measured in the last two.
+three steps of two micro-batches with the trainer's own engine and loss, and is measured in the last two. The table is
+that of docs/memory.md; a line that fails is told at its end, and the others are measured all the same.
 """
 
 from __future__ import annotations
@@ -13,11 +14,13 @@ import gc
 import json
 import logging
 import os
-import sys
 import time
 import traceback
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -31,7 +34,8 @@ from qlora_api.job_file import JobFile
 from qlora_api.spec import QLoRAJobSpec
 from qlora_trainer.rank import model as model_module
 from qlora_trainer.rank.engine import make_engine
-from qlora_trainer.rank.loss import IGNORED, MicroBatch, loss_sum
+from qlora_trainer.rank.likelihood import IGNORED
+from qlora_trainer.rank.loss import MicroBatch, loss_sum
 
 MIB = 2**20
 
@@ -50,14 +54,31 @@ class Case(NamedTuple):
     quantization: str = "nf4"
 
     @property
-    def text(self) -> str:
-        extra = f" rank {self.rank}" if self.rank != 16 else ""
-        extra += " padded" if self.is_padded else ""
-        extra += f" {self.quantization}" if self.quantization != "nf4" else ""
-        how = "checkpointed" if self.checkpointing else "kept"
-        return f"{self.micro_batch} x {self.length} {how} ZeRO-{self.stage} {self.optimizer}{extra}"
+    def name(self) -> str:
+        """The shape, and what is unlike the other lines."""
+        found = [self.shape]
+        found += [f"rank {self.rank}"] if self.rank != 16 else []
+        found += ["rows of different lengths"] if self.is_padded else []
+        found += ["not quantised"] if self.quantization == "none" else []
+        return ", ".join(found)
+
+    @property
+    def columns(self) -> list[str]:
+        """The line's beginning in the table."""
+        checkpointing = "yes" if self.checkpointing else "no"
+        return [self.name, f"{self.micro_batch} x {self.length}", checkpointing, str(self.stage), self.optimizer]
 
 
+HEADER = [
+    "model's shape",
+    "micro-batch x length",
+    "checkpointing",
+    "ZeRO",
+    "optimizer",
+    "predicted",
+    "measured",
+    "ratio",
+]
 CASES = [
     Case("Qwen2.5-0.5B", 4, 1024, True),
     Case("Qwen2.5-0.5B", 2, 2048, False, 0),
@@ -122,15 +143,26 @@ def job_of(case: Case) -> JobFile:
     )  # fmt: skip
 
 
-def shapes_of(case: Case) -> dict[str, tuple[int, ...]]:
+@cache
+def shapes_of(shape: str) -> dict[str, tuple[int, ...]]:
     """The names and shapes that the model's files would have."""
     with torch.device("meta"):
-        model = AutoModelForCausalLM.from_config(config_of(case.shape))
+        model = AutoModelForCausalLM.from_config(config_of(shape))
     return {name: tuple(parameter.shape) for name, parameter in model.named_parameters()}
 
 
-def batch_of(case: Case, device: Any) -> Any:
+@contextmanager
+def loading(base: Any) -> Iterator[None]:
+    """The trainer is given a model instead of reading a folder."""
+    original = model_module.load_base
+    model_module.load_base = lambda *_: base
+    try:
+        yield
+    finally:
+        model_module.load_base = original
 
+
+def batch_of(case: Case, device: Any) -> Any:
     shape = (case.micro_batch, case.length)
     ids = torch.randint(0, 30_000, shape, device=device)
     labels, mask = ids.roll(-1, 1), None
@@ -142,15 +174,14 @@ def batch_of(case: Case, device: Any) -> Any:
 
 
 def measure(case: Case, device: Any) -> Measured:
-
     cuda, found = torch.cuda, Measured()
     base = random_base(case.shape, device, case.quantization)
     gc.collect()
     cuda.empty_cache()
     found.loaded = cuda.memory_allocated()
-    model_module.load_base = lambda *_: base
     job = job_of(case)
-    model = model_module.load_model("random", job.spec, device)
+    with loading(base):
+        model = model_module.load_model("random", job.spec, device)
     engine = make_engine(model, job)
     gc.collect()
     cuda.empty_cache()
@@ -187,11 +218,10 @@ def measure(case: Case, device: Any) -> Measured:
 
 def row(case: Case, found: Measured) -> dict[str, Any]:
     """Predicted beside measured, in MiB."""
-
-    predicted = estimate(job_of(case).spec, shapes_of(case), config_of(case.shape).to_dict(), is_masked=case.is_padded)
+    shapes, config = shapes_of(case.shape), config_of(case.shape).to_dict()
+    predicted = estimate(job_of(case).spec, shapes, config, is_masked=case.is_padded)
     return {
-        "shape": case.shape,
-        "case": case.text,
+        "case": case.columns,
         "predicted": round(predicted.allocated / MIB),
         "measured": round(found.peak / MIB),
         "ratio": round(predicted.allocated / found.peak, 3),
@@ -206,6 +236,11 @@ def row(case: Case, found: Measured) -> dict[str, Any]:
     }
 
 
+def line(columns: list[str]) -> str:
+    """Of a table in Markdown."""
+    return f"| {' | '.join(columns)} |"
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--json", type=Path, help="write all figures there")
@@ -217,41 +252,33 @@ def main() -> None:
     given = {"RANK": "0", "LOCAL_RANK": "0", "WORLD_SIZE": "1", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "29511"}
     for name, value in given.items():
         os.environ.setdefault(name, value)
-
     logging.getLogger("DeepSpeed").setLevel(logging.WARNING)
     device = torch.device("cuda", 0)
     torch.cuda.set_device(device)
     deepspeed.init_distributed(dist_backend="nccl", verbose=False)
-    print(torch.cuda.get_device_name(), "torch", torch.__version__, flush=True)
+    print(f"{torch.cuda.get_device_name()}, torch {torch.__version__}\n")
+    print(line(HEADER), line(["---"] * len(HEADER)), sep="\n", flush=True)
     rows: list[dict[str, Any]] = []
-    for case in CASES:
-        if options.only not in case.shape:
-            continue
+    failed: list[str] = []
+    for case in (case for case in CASES if options.only in case.shape):
         if time.monotonic() - begin > options.seconds:
-            print(f"no time for {case.shape} {case.text}", flush=True)
+            failed.append(f"{' '.join(case.columns)}: no time was left")
             continue
         try:
-            rows.append(row(case, measure(case, device)))
-            last = rows[-1]
-            seconds = time.monotonic() - begin
-            print(
-                f"{last['shape']:<13} {last['case']:<46} predicted {last['predicted']:>6} MiB, "
-                f"measured {last['measured']:>6} MiB: {last['ratio']:.3f}  on the device "
-                f"{last['predicted_on_device']:>6} / {last['measured_on_device']:>6}  (at {seconds:.0f} s)",
-                flush=True,
-            )
-            print("    seen:", json.dumps(last["seen"]), flush=True)
-            for name, parts in last["phases"].items():
-                print(f"    {name}:", json.dumps(parts), flush=True)
-        except Exception as error:
-            traceback.print_exc(limit=8, file=sys.stdout)
-            rows.append({"shape": case.shape, "case": case.text, "error": f"{type(error).__name__}: {error}"[:500]})
-            print(f"{case.shape} {case.text}: {type(error).__name__}", flush=True)
+            last = row(case, measure(case, device))
+        except Exception as error:  # the other lines are measured all the same
+            traceback.print_exc(limit=8)
+            failed.append(f"{' '.join(case.columns)}: {type(error).__name__}: {error}"[:500])
+        else:
+            rows.append(last)
+            figures = [str(last["predicted"]), str(last["measured"]), f"{last['ratio']:.3f}"]
+            print(line([*case.columns, *figures]), flush=True)
         if options.json:
-            options.json.write_text(json.dumps(rows, indent=1))
+            options.json.write_text(json.dumps({"measured": rows, "failed": failed}, indent=1))
         gc.collect()
         torch.cuda.empty_cache()
-    os._exit(0)  # a process group's end can take minutes
+    print(f"\n{len(rows)} lines in {time.monotonic() - begin:.0f} s", *failed, sep="\nnot measured: ", flush=True)
+    os._exit(bool(failed))  # a process group's end can take minutes
 
 
 if __name__ == "__main__":
