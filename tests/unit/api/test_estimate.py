@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import Any, NamedTuple
 
 import pytest
@@ -122,7 +123,7 @@ def test_the_estimate_is_what_was_measured(
     model: Model, job: QLoRAJobSpec, is_masked: bool, measured: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """MiB of torch.cuda.max_memory_allocated on an H100 with torch 2.11, with torch's loss."""
-    monkeypatch.setattr("qlora_api.estimate.estimate.head_bytes", bytes_of_cross_entropy)
+    monkeypatch.setattr(import_module("qlora_api.estimate.estimate"), "head_bytes", bytes_of_cross_entropy)
     found = estimate(job, model.shapes, model.config, is_masked=is_masked)
     assert found.allocated / MIB == pytest.approx(measured, rel=0.03)
 
