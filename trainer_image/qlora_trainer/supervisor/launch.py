@@ -54,6 +54,8 @@ def environment(job: JobFile, paths: PodPaths, inherited: dict[str, str], cpus: 
         "PYTHONWARNINGS": "ignore::FutureWarning",
     }
     accelerator = "cpu" if job.spec.node.accelerator == "cpu" else "cuda"
+    if accelerator == "cpu":
+        defaults["TORCHDYNAMO_DISABLE"] = "1"  # nothing is compiled there, and importing the compiler takes seconds
     forced = {"DS_ACCELERATOR": accelerator, ROOT_VARIABLE: str(paths.root), EPOCH_VARIABLE: str(epoch)}
     return defaults | inherited | forced
 
