@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
+import uuid
 from pathlib import Path
 from typing import Any, Protocol
 
 from builders import job_body
+from qlora_api import names
 from qlora_api.spec import QLoRAJobSpec
 from qlora_operator.builders import AttemptSpec, PodDefaults, children
 from qlora_operator.views import QLORA_JOB, Kind, child_view
@@ -21,7 +24,8 @@ Body = dict[str, Any]
 
 NULL_JOB = Kind("NullJob", "benchmark.qlora.dev", "v1", "nulljobs", child_view)
 NULL_OPERATOR = "null-operator"
-UID = "6f2d0f5e-0000-4000-8000-000000000001"
+OTHER_GROUP = "other.dev"
+"""Of labels that our operator does not follow; as long as its own."""
 SOURCE = Path(__file__).parent / "null"
 BINARY = ROOT / ".cluster" / "benchmark" / "null-operator"
 AS_INSTALLED = ("--progress-interval=5", "--resync-interval=300", "--log-format=json")
@@ -93,7 +97,7 @@ class Null:
         subprocess.run(["go", "build", "-trimpath", "-o", BINARY, "."], cwd=SOURCE, env=environment, check=True)
         self._plane.kubectl("apply", "-f", str(SOURCE / "crd.yaml"))
         wait_until("the null CRD", lambda: self._plane.run_kubectl("get", "nulljobs", "-A").returncode == 0)
-        self._plane.kubectl("create", "namespace", self.namespace)
+        prepare_namespace(self._plane, self.namespace)
         role, user = "--clusterrole=cluster-admin", f"--user={NULL_OPERATOR}"
         self._plane.kubectl("create", "clusterrolebinding", NULL_OPERATOR, role, user)
 
@@ -121,7 +125,11 @@ class Null:
 
 
 class NullWithSamePods:
-    """The null operator, asked for pods with the template of ours: what larger pods take is no work of an operator."""
+    """The null operator, asked for pods with the template of ours: what larger pods take is no work of an operator.
+
+    The ConfigMap and the claims that they name are there. Only the group of their labels is another: our operator would
+    follow these pods too, and slow its rival down.
+    """
 
     user, namespace, kind, label = NULL_OPERATOR, Null.namespace, NULL_JOB, "null, same pods"
 
@@ -133,9 +141,11 @@ class NullWithSamePods:
     def body(self, name: str, nodes: int) -> Body:
         body = self._null.body(name, nodes)
         spec = QLoRAJobSpec.model_validate(self._ours.body(name, nodes)["spec"])
-        defaults = PodDefaults(image="trainer", image_pull_policy="IfNotPresent", termination_grace_period=60)
-        job = children(AttemptSpec(self.namespace, name, UID, 1, spec, defaults))[-1]
-        body["spec"]["template"] = job["spec"]["template"]
+        defaults = PodDefaults(image="trainer:test", image_pull_policy="IfNotPresent", termination_grace_period=60)
+        uid = str(uuid.uuid5(uuid.NAMESPACE_DNS, name))
+        job = children(AttemptSpec(self.namespace, name, uid, 1, spec, defaults))[-1]
+        template = json.dumps(job["spec"]["template"]).replace(f'"{names.GROUP}/', f'"{OTHER_GROUP}/')
+        body["spec"]["template"] = json.loads(template)
         return body
 
     def start(self) -> None: ...

@@ -47,7 +47,10 @@ class Stage:
         self.plane.request("POST", contender.kind.path(contender.namespace), contender.body(name, nodes))
 
     def post_many(self, contender: Contender, names: Iterable[str], nodes: int) -> None:
-        self.at_once(lambda name: self.post(contender, name, nodes), names)
+        """Creates the jobs over many connections; what is sent is made before."""
+        path = contender.kind.path(contender.namespace)
+        bodies = [contender.body(name, nodes) for name in names]
+        self.at_once(lambda body: self.plane.request("POST", path, body), bodies)
 
     def items(self, path: str) -> list[dict[str, Any]]:
         items: list[dict[str, Any]] = self.plane.request("GET", path)["items"]

@@ -20,7 +20,7 @@ from qlora_operator.merge_patch import merge_patch
 from qlora_operator.nodes import Nodes
 from qlora_operator.observe import observe, queued_job, silent_nodes
 from qlora_operator.plan import Decision, Observation, Plan, lacks_last_words, make_plan, plan_problem
-from qlora_operator.plan.start import PODS_REQUESTED, PREDECESSOR_LEAVES
+from qlora_operator.plan.start import PODS_REQUESTED, PREDECESSOR_LEAVES, PREDECESSOR_RETRY
 from qlora_operator.progress import ProgressPoller
 from qlora_operator.views import JOB, POD, QLORA_JOB, Key, pod_view, resource_view
 from qlora_operator.workloads import Workloads
@@ -28,7 +28,6 @@ from qlora_operator.workloads import Workloads
 log = logging.getLogger(__name__)
 
 PROBLEM_RETRY = 30.0
-PREDECESSOR_RETRY = 5.0
 CONFLICT_RETRY = 0.2
 AT_ONCE = 0.0
 """After a write: another plan may follow from the new status, and the watch will tell nothing new of it."""

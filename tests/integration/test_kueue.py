@@ -110,11 +110,20 @@ def set_stop_policy(driver: JobDriver, policy: str) -> None:
 
 
 def workload_of(driver: JobDriver, job: str) -> Body:
+    """The Workload of a Job; empty until Kueue has made it, which is a moment after the Job."""
     uid = driver.get(JOB, job)["metadata"]["uid"]
     found = driver.objects(WORKLOAD, f"kueue.x-k8s.io/job-uid={uid}")
-    if not found:
-        raise LookupError(f"no Workload of Job {job}")
-    return found[0]
+    return found[0] if found else {}
+
+
+def wait_for_workload(driver: JobDriver, job: str, condition: str) -> Body:
+    """The Workload of a Job once the condition is true of it."""
+
+    def probe() -> Body:
+        workload = workload_of(driver, job)
+        return workload if is_true(workload, condition) else {}
+
+    return wait_until(f"Workload of {job}: {condition}", probe, timeout=PATIENCE)
 
 
 def is_true(workload: Body, type_: str) -> bool:
@@ -124,14 +133,13 @@ def is_true(workload: Body, type_: str) -> bool:
 
 def test_the_queue_of_the_job_admits_it(driver: JobDriver, queue: str) -> None:
     run(driver, "job", priorityClass="low")
-    workload = workload_of(driver, "job-1")
+    workload = wait_for_workload(driver, "job-1", "Admitted")
     assert workload["spec"]["queueName"] == queue
     assert workload["spec"]["priority"] == 1
     assert workload["status"]["admission"]["clusterQueue"] == f"{driver.namespace}-{queue}"
-    assert is_true(workload, "Admitted")
     status = succeed(driver, "job")
     assert [(record["number"], record["reason"]) for record in status["attempts"]] == [(1, "Succeeded")]
-    wait_until("finished workload", lambda: is_true(workload_of(driver, "job-1"), "Finished"))
+    wait_for_workload(driver, "job-1", "Finished")
 
 
 def test_the_quota_holds_a_second_job_back_until_the_first_is_done(driver: JobDriver, queue: str) -> None:
@@ -265,7 +273,7 @@ def test_a_new_attempt_after_a_crash_is_admitted_anew(driver: JobDriver, queue: 
         timeout=PATIENCE,
     )
     status = driver.wait_for_phase("job", "Running", timeout=PATIENCE)
-    assert is_true(workload_of(driver, "job-2"), "Admitted")
+    wait_for_workload(driver, "job-2", "Admitted")
     assert (status["restarts"], status["countedRestarts"]) == (1, 1)
 
 
@@ -278,7 +286,7 @@ def test_the_example_is_admitted(control_plane: ControlPlane) -> None:
         control_plane.kubectl("apply", "-f", str(EXAMPLE / "queues.yaml"))
         driver = JobDriver(control_plane, "team-a")
         driver.apply(yaml.safe_load((EXAMPLE / "job.yaml").read_text()))
-        wait_until("admission", lambda: is_true(workload_of(driver, "support-bot-1"), "Admitted"), timeout=PATIENCE)
+        wait_for_workload(driver, "support-bot-1", "Admitted")
         driver.wait_for_phase("support-bot", "Starting", timeout=PATIENCE)
     finally:
         control_plane.kubectl("delete", "namespace", *teams, "--wait=false")

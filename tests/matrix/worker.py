@@ -19,20 +19,7 @@ import torch
 
 from matrix.cell import job_of, try_cell
 from qlora_api.methods import Cell
-from qlora_trainer.rank.data import Dataset
-from qlora_trainer.rank.order import Mix
-
-
-def rows() -> Dataset:
-    """Four rows of random tokens."""
-    lengths = torch.tensor([12, 9, 14, 11])
-    offsets = torch.cat([torch.zeros(1, dtype=torch.int64), lengths.cumsum(0)])
-    ids = torch.randint(0, 250, (int(offsets[-1]),), generator=torch.Generator().manual_seed(1), dtype=torch.int32)
-    learned = torch.ones(len(ids), dtype=torch.bool)
-    return Dataset(
-        ids, learned, offsets, members=torch.arange(4), begins=torch.arange(5), targets=lengths - 1, lengths=lengths,
-        mix=Mix((4,), (1.0,)), is_packed=False, sha256="",
-    )  # fmt: skip
+from unit.trainer.random_rows import random_rows
 
 
 def main() -> None:
@@ -45,7 +32,7 @@ def main() -> None:
         torch.cuda.set_device(device)
     backend = "nccl" if device.type == "cuda" else "gloo"
     deepspeed.init_distributed(dist_backend=backend, verbose=False, timeout=timedelta(seconds=30))
-    dataset = rows()
+    dataset = random_rows()
     for line in sys.stdin:
         method, quantization, stage, checkpointing, changes = json.loads(line)
         cell = Cell(method, quantization, stage, checkpointing)

@@ -1,7 +1,8 @@
 // The floor of the benchmark: the least that can turn a custom resource into pods with a hostfile.
 //
 // It follows one watch. For each NullJob that is added it asks for a headless Service, a ConfigMap and an Indexed Job,
-// side by side, and then forgets it: no cache, no queue, no status, no second try.
+// side by side, and then forgets it: no cache, no queue, no status, no second try. They are called as those of a first
+// attempt of a QLoRAJob, so that a template of its pods finds its volumes and its Service here too.
 package main
 
 import (
@@ -121,26 +122,29 @@ func (o operator) follow(version string) (string, error) {
 
 func (o operator) start(job nullJob) {
 	name, namespace := job.Metadata.Name, job.Metadata.Namespace
+	attempt := name + "-1"
 	var hosts strings.Builder
 	for index := range make([]struct{}, job.Spec.Nodes) {
-		fmt.Fprintf(&hosts, `%s-%d.%s slots=1\n`, name, index, name)
+		fmt.Fprintf(&hosts, `%s-%d.%s slots=1\n`, attempt, index, name)
 	}
-	head := fmt.Sprintf(`"metadata":{"name":%q,"ownerReferences":[{"apiVersion":%q,"kind":"NullJob","name":%q,"uid":%q,"controller":true}]}`,
-		name, apiVersion, name, job.Metadata.UID)
+	head := func(child string) string {
+		return fmt.Sprintf(`"metadata":{"name":%q,"ownerReferences":[{"apiVersion":%q,"kind":"NullJob","name":%q,"uid":%q,"controller":true}]}`,
+			child, apiVersion, name, job.Metadata.UID)
+	}
 	go o.create("/api/v1/namespaces/"+namespace+"/services", fmt.Sprintf(
-		`{%s,"spec":{"clusterIP":"None","publishNotReadyAddresses":true,"selector":{"job-name":%q}}}`, head, name))
+		`{%s,"spec":{"clusterIP":"None","publishNotReadyAddresses":true,"selector":{"job-name":%q}}}`, head(name), attempt))
 	go o.create("/api/v1/namespaces/"+namespace+"/configmaps", fmt.Sprintf(
-		`{%s,"data":{"hostfile":"%s"}}`, head, hosts.String()))
+		`{%s,"data":{"hostfile":"%s"}}`, head(attempt), hosts.String()))
 	template := string(job.Spec.Template)
 	if template == "" {
 		container := `{"name":"trainer","image":"trainer","command":["train"],"volumeMounts":[{"name":"job","mountPath":"/job"}]}`
 		template = fmt.Sprintf(
 			`{"spec":{"subdomain":%q,"restartPolicy":"Never","containers":[%s],"volumes":[{"name":"job","configMap":{"name":%q}}]}}`,
-			name, container, name)
+			name, container, attempt)
 	}
 	go o.create("/apis/batch/v1/namespaces/"+namespace+"/jobs", fmt.Sprintf(
 		`{%s,"spec":{"completionMode":"Indexed","completions":%d,"parallelism":%d,"backoffLimit":0,"template":%s}}`,
-		head, job.Spec.Nodes, job.Spec.Nodes, template))
+		head(attempt), job.Spec.Nodes, job.Spec.Nodes, template))
 }
 
 func (o operator) create(path, body string) {

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from qlora_api.spec import QLoRAJobSpec
 
 FLOAT = 4
+BFLOAT16 = 2
 LARGEST_BUCKET = 20_000_000
 """Elements of DeepSpeed's bucket of gradients, unless the job's own configuration says otherwise. DeepSpeed's 5e8
 would take 2 GB, which no adapter needs: beyond some 10 MB a message is as fast as the network."""
@@ -46,7 +47,7 @@ def trained(parameters: int, spec: QLoRAJobSpec, world_size: int, accumulation: 
     ZeRO 0 holds them, their gradients and moments. ZeRO 1 and 2 hold a flat copy of the share that this rank steps on.
     The bucket is allocated at the first gradient of a step. ZeRO 1 keeps all gradients until the step; ZeRO 2 those of
     the share. AdamW of torch holds one more tensor of the size of the share while it steps (`_multi_tensor_adamw`), and
-    the flat gradient is a copy of the averaged ones.
+    the flat gradient is a copy of the averaged ones. What travels in bfloat16 is one more copy, of half the size.
 
     Args:
         parameters: that are trained.
@@ -62,6 +63,7 @@ def trained(parameters: int, spec: QLoRAJobSpec, world_size: int, accumulation: 
     bucket = 0 if stage == 0 else FLOAT * bucket_elements(parameters, spec)
     gradients = whole if stage < 2 else share
     is_torch = spec.training.optimizer == "adamw"
+    sent = FLOAT if spec.deepspeed.communication_dtype == "float32" else FLOAT + BFLOAT16
     held = whole if stage < 3 else FLOAT * -(-parameters // world_size)
     return Trained(
         parameters=held + master,
@@ -70,7 +72,7 @@ def trained(parameters: int, spec: QLoRAJobSpec, world_size: int, accumulation: 
         gradients=gradients,
         bucket=bucket,
         bucket_stays=stage == 3 or (stage == 1 and accumulation > 1),
-        reduction=(share if stage else whole) * on_device,
+        reduction=(share if stage else whole) // FLOAT * sent * on_device,
         step=(share + (share if is_torch else 0)) * on_device if stage else whole * (2 if is_torch else 1),
     )
 

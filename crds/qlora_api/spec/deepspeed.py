@@ -19,6 +19,10 @@ class DeepSpeedSpec(ApiModel):
     """Where the optimizer's state lies and is computed. cpu: in the memory of the host."""
     offload_parameters: Literal["none", "cpu"] = "none"
     """Where the base's weights lie while they are not used, with zeroStage 3. cpu: in the memory of the host."""
+    communication_dtype: Literal["float32", "bfloat16", "auto"] = "float32"
+    """Data type in which gradients travel between the ranks; they are float32 before and after. bfloat16: half as many
+    bytes, and sums rounded to 8 bits. auto: bfloat16 where adding up the adapter's gradients takes longer than 0.1 s,
+    which the ranks measure when they start."""
     config: Annotated[dict[str, Any], Field(json_schema_extra={"x-kubernetes-preserve-unknown-fields": True})] = {}
     """DeepSpeed's own configuration, such as a config.json. What it shares with the job must be the same or `auto`;
     where the job has left a default, the configuration's value counts."""

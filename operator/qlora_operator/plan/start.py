@@ -13,7 +13,8 @@ PREDECESSOR_LEAVES = "PredecessorLeaves"
 WAITING = "the pods of the deleted QLoRAJob of the same name are still there; they have the same host names"
 PREDECESSOR_PATIENCE = 60.0
 """Seconds beyond their grace period after which they are waited for no more: their node may be lost."""
-LOOK_AGAIN = 5.0
+PREDECESSOR_RETRY = 5.0
+"""Seconds after which it is looked again whether they have gone."""
 
 
 def start_attempt(observation: Observation) -> Decision | None:
@@ -25,7 +26,7 @@ def start_attempt(observation: Observation) -> Decision | None:
     if observation.record is not None and not observation.awaits_children:
         return None
     if observation.record is None and _must_wait_for_predecessor(observation):
-        return Decision(Phase.PENDING, PREDECESSOR_LEAVES, WAITING, requeue_after=LOOK_AGAIN)
+        return Decision(Phase.PENDING, PREDECESSOR_LEAVES, WAITING, requeue_after=PREDECESSOR_RETRY)
     change = AttemptChange.BEGIN if observation.record is None else AttemptChange.NONE
     queue = observation.spec.queue_name
     if queue is None:

@@ -9,21 +9,29 @@ from pathlib import Path
 
 from unit.trainer.pods import Pod, free_port
 
+PATH = os.pathsep.join([str(Path(__file__).parents[2]), os.environ.get("PYTHONPATH", "")])
+
 
 def run(*jobs: tuple[list[Pod], int | None]) -> None:
     """Runs jobs one after another in one process a rank; a number is how often the loop asks before it is to stop."""
-    world_size = len(jobs[0][0])
+    ranks = range(len(jobs[0][0]))
+    roots = [[f"{pods[rank].root}" + (f":{stop}" if stop else "") for pods, stop in jobs] for rank in ranks]
+    run_worker("resume_worker.py", roots)
+
+
+def run_worker(script: str, arguments: list[list[str]]) -> None:
+    """Runs a program of this folder in one process a rank, each with its own arguments."""
+    world_size = len(arguments)
     port = free_port()
     workers = []
     for rank in range(world_size):
-        roots = [f"{pods[rank].root}" + (f":{stop}" if stop else "") for pods, stop in jobs]
         environment = {
             "RANK": rank, "WORLD_SIZE": world_size, "LOCAL_RANK": 0, "LOCAL_SIZE": 1, "MASTER_ADDR": "127.0.0.1",
-            "MASTER_PORT": port, "DS_ACCELERATOR": "cpu", "OMP_NUM_THREADS": 1, "TQDM_DISABLE": 1,
+            "MASTER_PORT": port, "DS_ACCELERATOR": "cpu", "OMP_NUM_THREADS": 1, "TQDM_DISABLE": 1, "PYTHONPATH": PATH,
         }  # fmt: skip
         workers.append(
             subprocess.Popen(
-                [sys.executable, str(Path(__file__).with_name("resume_worker.py")), *roots],
+                [sys.executable, str(Path(__file__).with_name(script)), *arguments[rank]],
                 env=os.environ | {key: str(value) for key, value in environment.items()},
             )
         )

@@ -137,6 +137,21 @@ def test_trap_deepspeed_json_disagrees_with_the_job_auto_is_the_job_s(tmp_path: 
             {},
             "offload_param.device: nvme is not available; write cpu or none",
         ),
+        (
+            {"communication_data_type": "fp32"},
+            {"deepspeed": {"communicationDtype": "bfloat16"}},
+            "deepspeed.config.communication_data_type: fp32 contradicts deepspeed.communicationDtype: bfloat16",
+        ),
+        (
+            {"communication_data_type": "bf16"},
+            {"deepspeed": {"communicationDtype": "auto"}},
+            "communication_data_type: bf16 contradicts deepspeed.communicationDtype: auto; write the same, or",
+        ),
+        (
+            {"communication_data_type": "fp16"},
+            {},
+            "deepspeed.config.communication_data_type: fp16 is not available; write bf16 or fp32",
+        ),
         ({"elasticity": {"enabled": True}}, {}, "deepspeed.config.elasticity does not go together with this trainer"),
         (
             {"zero_optimization": {"zero_quantized_gradients": True}},
@@ -168,6 +183,25 @@ def test_accumulation_gives_the_batch_that_the_job_leaves_open(tmp_path: Path) -
     )
     assert merged.spec.training.global_batch_size == 20
     assert merged.gradient_accumulation_steps == 5
+
+
+@pytest.mark.parametrize(
+    ("told", "given", "sent"),
+    [
+        (None, None, "fp32"),
+        ("bfloat16", None, "bf16"),
+        (None, "bf16", "bf16"),
+        ("bfloat16", "BF16", "bf16"),
+        ("bfloat16", "auto", "bf16"),
+        (None, "auto", "fp32"),
+    ],
+)
+def test_gradients_travel_as_job_or_configuration_say(
+    tmp_path: Path, told: str | None, given: str | None, sent: str
+) -> None:
+    changes = {"deepspeed": {"communicationDtype": told}} if told else {}
+    merged = with_deepspeed_config(job(tmp_path, {"communication_data_type": given} if given else {}, **changes))
+    assert deepspeed_config(merged, trained=1000)["communication_data_type"] == sent
 
 
 def test_what_only_deepspeed_knows_is_handed_on() -> None:

@@ -5,7 +5,7 @@ same otherwise; `auto` means the job's. What only DeepSpeed knows is handed on. 
 is refused.
 """
 
-from qlora_trainer.deepspeed_config.handed_on import adam_parameters, handed_on
+from qlora_trainer.deepspeed_config.handed_on import adam_parameters, communication_data_type, handed_on
 from qlora_trainer.deepspeed_config.merge import with_deepspeed_config
 
-__all__ = ["adam_parameters", "handed_on", "with_deepspeed_config"]
+__all__ = ["adam_parameters", "communication_data_type", "handed_on", "with_deepspeed_config"]

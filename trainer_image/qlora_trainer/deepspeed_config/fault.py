@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
-from qlora_trainer.deepspeed_config.keys import AUTO, KNOWN, Config, at, stated, text
+from qlora_trainer.deepspeed_config.keys import (
+    AUTO,
+    COMMUNICATION,
+    COMMUNICATION_DTYPES,
+    KNOWN,
+    Config,
+    at,
+    stated,
+    text,
+)
 
 ADAM = ("Adam", "AdamW")
 
 
 def fault(config: Config) -> str:
     """The first fault as a sentence that begins with its key, or an empty text."""
-    return _unknown(config) or _optimizer(config) or _schedule(config) or _offload(config)
+    return _unknown(config) or _optimizer(config) or _schedule(config) or _offload(config) or _communication(config)
 
 
 def _unknown(config: Config) -> str:
@@ -51,4 +60,12 @@ def _offload(config: Config) -> str:
         device = at(config, f"zero_optimization.{key}.device")
         if stated(device) and device not in ("none", "cpu"):
             return f"zero_optimization.{key}.device: {device} is not available; write cpu or none"
+    return ""
+
+
+def _communication(config: Config) -> str:
+    """DeepSpeed takes capital letters too. Small gradients would vanish in fp16, since no loss is scaled."""
+    name = at(config, COMMUNICATION)
+    if stated(name) and str(name).lower() not in COMMUNICATION_DTYPES:
+        return f"{COMMUNICATION}: {text(name)} is not available; write bf16 or fp32"
     return ""

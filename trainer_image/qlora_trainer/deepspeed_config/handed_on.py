@@ -4,7 +4,16 @@ from __future__ import annotations
 
 from typing import Any
 
-from qlora_trainer.deepspeed_config.keys import ACCUMULATION, AUTO, PRECISION, SHARED, Config, at, stated
+from qlora_trainer.deepspeed_config.keys import (
+    ACCUMULATION,
+    AUTO,
+    COMMUNICATION_DTYPES,
+    PRECISION,
+    SHARED,
+    Config,
+    at,
+    stated,
+)
 
 _OURS = {"optimizer", "scheduler", ACCUMULATION, *PRECISION, *(shared.key for shared in SHARED)}
 
@@ -18,6 +27,11 @@ def adam_parameters(config: Config) -> dict[str, Any]:
     """betas and eps, where they are stated."""
     given = at(config, "optimizer.params") or {}
     return {key: given[key] for key in ("betas", "eps") if stated(given.get(key))}
+
+
+def communication_data_type(dtype: str) -> str:
+    """The job's `communicationDtype`, float32 or bfloat16, in DeepSpeed's words."""
+    return next(name for name, ours in COMMUNICATION_DTYPES.items() if ours == dtype)
 
 
 def _rest(block: Config, path: str) -> Config:

@@ -9,6 +9,11 @@ AUTO = "auto"
 Config = dict[str, Any]
 
 
+COMMUNICATION = "communication_data_type"
+COMMUNICATION_DTYPES = {"fp32": "float32", "bf16": "bfloat16"}
+"""Data types of gradients on their way, in DeepSpeed's words and in the job's."""
+
+
 class Shared(NamedTuple):
     """A figure that configuration and job can both state."""
 
@@ -29,6 +34,7 @@ SHARED = (
     Shared("zero_optimization.stage", "deepspeed.zeroStage"),
     Shared("zero_optimization.offload_optimizer.device", "deepspeed.offloadOptimizer"),
     Shared("zero_optimization.offload_param.device", "deepspeed.offloadParameters"),
+    Shared(COMMUNICATION, "deepspeed.communicationDtype", lambda name: COMMUNICATION_DTYPES[name.lower()]),
     Shared("bf16.enabled", "quantization.computeDtype", lambda on: "bfloat16" if on else None),
     Shared("fp16.enabled", "quantization.computeDtype", lambda on: "float16" if on else None),
 )
@@ -42,7 +48,7 @@ KNOWN: dict[str, set[str]] = {
     "": {
         "train_batch_size", "train_micro_batch_size_per_gpu", ACCUMULATION, "gradient_clipping", "optimizer",
         "scheduler", "zero_optimization", *PRECISION, "steps_per_print", "wall_clock_breakdown", "memory_breakdown",
-        "dump_state", "flops_profiler", "comms_logger", "communication_data_type", "zero_force_ds_cpu_optimizer",
+        "dump_state", "flops_profiler", "comms_logger", COMMUNICATION, "zero_force_ds_cpu_optimizer",
         "zero_allow_untested_optimizer",
     },
     "zero_optimization": {

@@ -8,7 +8,8 @@ import deepspeed
 
 from qlora_api.estimate.trained import bucket_elements
 from qlora_api.job_file import JobFile
-from qlora_trainer.deepspeed_config import handed_on
+from qlora_trainer.deepspeed_config import communication_data_type, handed_on
+from qlora_trainer.rank.link import with_communication_dtype
 from qlora_trainer.rank.optimizers import make_optimizer
 from qlora_trainer.rank.stage3 import is_shared_out_from_host, share_out
 
@@ -16,11 +17,11 @@ from qlora_trainer.rank.stage3 import is_shared_out_from_host, share_out
 def deepspeed_config(job: JobFile, trained: int) -> dict[str, Any]:
     """The job as DeepSpeed's JSON, over the user's own.
 
-    There is no bf16 or fp16 block: what DeepSpeed sees is the float32 adapter. ZeRO allocates its whole bucket of
-    gradients, however few there are: 2 GB if nothing is said.
+    There is no bf16 or fp16 block: what DeepSpeed sees is the float32 adapter, in whatever type its gradients travel.
+    ZeRO allocates its whole bucket of gradients, however few there are: 2 GB if nothing is said.
 
     Args:
-        job: the job.
+        job: the job, `communicationDtype: auto` already decided.
         trained: parameters that are trained.
     """
     training, ours = job.spec.training, job.spec.deepspeed
@@ -40,6 +41,7 @@ def deepspeed_config(job: JobFile, trained: int) -> dict[str, Any]:
         "train_micro_batch_size_per_gpu": training.micro_batch_size,
         "gradient_accumulation_steps": job.gradient_accumulation_steps,
         "gradient_clipping": training.max_gradient_norm,
+        "communication_data_type": communication_data_type(ours.communication_dtype),
         "zero_optimization": zero,
     }
 
@@ -48,7 +50,8 @@ def make_engine(model: Any, job: JobFile) -> Any:
     """Wraps the model. Collective: every rank calls it."""
     trainable = [parameter for parameter in model.parameters() if parameter.requires_grad]
     skip_broadcast_of_frozen(model)
-    config = deepspeed_config(job, sum(parameter.numel() for parameter in trainable))
+    trained = sum(parameter.numel() for parameter in trainable)
+    config = deepspeed_config(with_communication_dtype(job, trained), trained)
     if is_shared_out_from_host(job.spec):
         share_out(model, config)
     engine, _, _, _ = deepspeed.initialize(
