@@ -4,6 +4,8 @@ SHELL := /bin/bash
 
 BIN    := .venv/bin
 PYTEST := $(BIN)/pytest
+# Files of tests side by side, one a core; a rank more on the same core would only wait.
+SPREAD := OMP_NUM_THREADS=1 $(PYTEST) --numprocesses logical --dist loadfile
 
 .PHONY: help demo test test-fast test-matrix test-chart test-object-storage test-integration test-faults test-e2e test-survival lint format typecheck generate verify \
         venv lock binaries kueue object-store images cluster-up cluster-down benchmark-job benchmark-recovery benchmark-operator parity clean
@@ -14,14 +16,18 @@ help: ## This list
 demo: venv ## Fine-tune a small model on two nodes of a local cluster (or of KUBECONFIG's) and talk to it
 	@$(BIN)/python -m dev.demo.main
 
-test: lint typecheck verify test-unit test-chart test-object-storage test-integration test-faults-part test-e2e ## The whole suite
+test: build-meanwhile lint typecheck verify test-unit test-chart test-object-storage test-integration test-faults-part test-e2e ## The whole suite
+
+.PHONY: build-meanwhile
+build-meanwhile:   # in what time the tests leave; who needs a binary waits for it
+	@nice -n 19 dev/cluster/binaries.sh all >/dev/null 2>&1 &
 
 test-fast: lint ## What to run on every save
 	$(PYTEST) tests/unit tests/golden -m "not slow"
 
 .PHONY: test-unit
 test-unit: venv
-	$(PYTEST) tests/unit tests/golden
+	$(SPREAD) tests/unit tests/golden
 
 test-matrix: venv ## Every method with every quantisation, ZeRO stage and checkpointing (a quarter of an hour)
 	$(PYTEST) tests/matrix
@@ -30,10 +36,10 @@ test-chart: venv binaries ## The Helm chart, rendered
 	$(PYTEST) tests/chart
 
 test-object-storage: venv object-store ## Sources and results in a real S3 server
-	$(PYTEST) tests/object_storage
+	$(SPREAD) tests/object_storage
 
 test-integration: venv binaries kueue ## The operator against a real API server
-	$(PYTEST) tests/integration
+	$(SPREAD) tests/integration
 
 .PHONY: test-faults-part
 test-faults-part: venv binaries

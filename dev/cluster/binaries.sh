@@ -3,22 +3,30 @@
 # About 10 minutes on two free cores the first time, 2 minutes with a warm Go build cache; what is built is left.
 # binaries.sh object-store: builds an S3 server, which only the tests with object storage need.
 # binaries.sh kueue: builds Kueue, which only the tests with queues need; 10 minutes of processor time, once.
+# binaries.sh all: builds all three.
 . "$(dirname "$0")/lib.sh"
-export CGO_ENABLED=0
+export CGO_ENABLED=0 GOGC=${GOGC:-400}   # the compiler's own garbage collection costs more time than there is want of memory
 kubernetes_commands=(kube-apiserver kube-controller-manager kube-scheduler kubelet kubectl kube-proxy)
 
 main() {
   mkdir -p "$bin" "$cache"
   exec 9>"$cache/binaries.lock"
-  flock 9   # two makes at once build once
+  flock --nonblock 9 || { echo "Waiting for another build of the binaries ..." && flock 9; }   # two makes build once
   case ${1:-cluster} in
     cluster) build_cluster ;;
-    kueue) program kueue "$KUEUE_VERSION" "kueue kueue-chart" build_kueue ;;
-    object-store)
-      program versitygw "$VERSITYGW_VERSION" versitygw build_module github.com/versity/versitygw/cmd/versitygw
-      ;;
-    *) die "what to build is cluster, kueue or object-store, not '$1'" ;;
+    object-store) build_object_store ;;
+    kueue) build_queues ;;
+    all) build_cluster && build_object_store && build_queues ;;
+    *) die "what to build is cluster, object-store, kueue or all, not '$1'" ;;
   esac
+}
+
+build_object_store() {
+  program versitygw "$VERSITYGW_VERSION" versitygw build_module github.com/versity/versitygw/cmd/versitygw
+}
+
+build_queues() {
+  program kueue "$KUEUE_VERSION" "kueue kueue-chart" build_kueue
 }
 
 build_cluster() {
@@ -26,10 +34,10 @@ build_cluster() {
   program etcd "$ETCD_VERSION" etcd build_etcd
   program containerd "$CONTAINERD_VERSION" "containerd containerd-shim-runc-v2 ctr" \
     build_module github.com/containerd/containerd/v2/cmd/{containerd,containerd-shim-runc-v2,ctr}
-  program coredns "$COREDNS_VERSION" coredns build_module github.com/coredns/coredns
+  program coredns "$COREDNS_VERSION" coredns build_own coredns github.com/coredns/coredns
   program helm "$HELM_VERSION" helm build_module helm.sh/helm/v4/cmd/helm
   program kwok "$KWOK_VERSION" kwok build_module sigs.k8s.io/kwok/cmd/kwok
-  program registry "$REGISTRY_VERSION" registry build_module github.com/distribution/distribution/v3/cmd/registry
+  program registry "$REGISTRY_VERSION" registry build_own registry github.com/distribution/distribution/v3
   program buildkit "$BUILDKIT_VERSION" "buildkitd buildctl" build_module github.com/moby/buildkit/cmd/{buildkitd,buildctl}
 }
 
@@ -57,7 +65,21 @@ build_module() {
   local version=$1
   shift
   go get -tool "${@/%/@$version}"
-  go build -trimpath -buildvcs=false -tags "no_btrfs no_devmapper no_zfs no_aufs" -ldflags="-s -w" -o "$work/out/" "$@"
+  compile -tags "no_btrfs no_devmapper no_zfs no_aufs" -ldflags="-s -w" "$@"
+}
+
+# build_own VERSION NAME MODULE: NAME/main.go beside this script, which needs less of the module than its own command.
+build_own() {
+  cp "$here/$2/main.go" .
+  go get "$3@$1"
+  export GOFLAGS="${GOFLAGS:-} -mod=mod"
+  compile -ldflags="-s -w" .
+  mv "$work/out/cluster" "$work/out/$2"
+}
+
+# compile ARGUMENT...: without the debugger's tables, which nobody reads here.
+compile() {
+  go build -trimpath -buildvcs=false -gcflags=all=-dwarf=false -o "$work/out/" "$@"
 }
 
 build_kueue() {
@@ -88,7 +110,7 @@ build_kubernetes() {
   } >>go.mod
   export GOFLAGS="${GOFLAGS:-} -mod=mod"
   go get -tool "${packages[@]}"
-  go build -trimpath -buildvcs=false -ldflags="-s -w $(kubernetes_version_flags "$version")" -o "$work/out/" "${packages[@]}"
+  compile -ldflags="-s -w $(kubernetes_version_flags "$version")" "${packages[@]}"
 }
 
 # Without these, kubectl and the nodes would report v0.0.0.
