@@ -107,7 +107,7 @@ def whole_weight(frozen: list[Tensor], outputs: list[int], like: Tensor) -> Tens
 
 
 def _keep(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
-    x, frozen, biases, masters_a, _, a, b, *ctx.sizes = inputs
+    x, frozen, biases, _, _, a, b, *ctx.sizes = inputs
     ctx.save_for_backward(x, output[1], a, *b, *frozen)
     ctx.lengths = len(frozen), len(biases), len(b)
 
