@@ -16,6 +16,10 @@ FAST = ("fused", "compiled")
 METHODS = ("lora", "rslora", "lora-plus")
 """Methods whose adapter is a plain LoRA on the base as it is."""
 QUANTIZATIONS = ("nf4", "none")
+MODEL_TYPES = ("gemma", "gemma3_text", "llama", "mistral", "phi3", "qwen2", "qwen3", "smollm3")
+"""Values of `model_type` whose layers are compiled: llama also SmolLM2, phi3 also Phi-4, qwen2 also 2.5."""
+HEAD_ROWS = 4096
+"""Tokens whose logits are there at once."""
 _OR_PLAIN = "or training.kernels: plain"
 
 

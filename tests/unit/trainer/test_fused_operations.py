@@ -90,7 +90,7 @@ def test_a_gate_is_an_activation_times_what_it_lets_through(is_gelu: bool) -> No
 
 @pytest.mark.parametrize(("scale", "cap"), [(1.0, 0.0), (0.25, 0.0), (1.0, 3.0)])
 def test_the_loss_in_parts_is_cross_entropy(scale: float, cap: float, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(head_module, "ROWS", 4)
+    monkeypatch.setattr(head_module, "HEAD_ROWS", 4)
     torch.manual_seed(0)
     hidden, weight = random(13, 6).requires_grad_(), random(11, 6)
     labels = torch.randint(0, 11, (13,))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import ExitStack
 from typing import Any, NamedTuple
 
 import torch
@@ -64,11 +65,11 @@ def choose(model: Any, spec: QLoRAJobSpec, device: torch.device, is_packed: bool
     plain = answer(model, loss_sum, probe(model, is_packed)) if names else None
     for name in names:
         assert plain is not None, "there is something to try"
-        why_not = _try(name, model, spec, device, is_packed, plain)
+        why_not, undo = _try(name, model, spec, device, is_packed, plain)
         if agree(why_not is None):
             log.event("kernels", kernels=name)
             return Chosen(name, router.loss_sum)
-        router.unroute(model)
+        undo()
         because = why_not or "another rank cannot take it"
         log.event("kernels_refused", kernels=name, message=because)
         if wanted in FAST:
@@ -80,10 +81,11 @@ def choose(model: Any, spec: QLoRAJobSpec, device: torch.device, is_packed: bool
 
 def _try(
     name: str, model: Any, spec: QLoRAJobSpec, device: torch.device, is_packed: bool, plain: Answer
-) -> str | None:  # fmt: skip
-    """Leads the model's losses another way; why that is not right, if it is not."""
+) -> tuple[str | None, Callable[[], None]]:  # fmt: skip
+    """Leads the model's losses another way. Returns why that is not right, if it is not, and what takes it back."""
     base, dtype = model.get_base_model(), getattr(torch, spec.compute_dtype)
-    generic: Generic | None = None
+    undo = ExitStack()
+    undo.callback(router.unroute, model)
     try:
         if hasattr(base.config, "vision_config"):
             raise ValueError("the model reads images")
@@ -94,13 +96,14 @@ def _try(
             router.route(model, Decoder(base, dtype, recomputes, compiles).loss_sum)
         else:
             generic = Generic(base, dtype)
+            undo.callback(generic.restore)
             router.route(model, generic.loss_sum)
         why_not = disagreement(plain, answer(model, router.loss_sum, probe(model, is_packed)), dtype)
+    except ValueError as error:
+        why_not = str(error)
     except Exception as error:  # whatever a compiler or a kernel ran into
-        why_not = f"{type(error).__name__}: {error}"[:500] if not isinstance(error, ValueError) else str(error)
-    if why_not is not None and generic is not None:
-        generic.restore()
-    return why_not
+        why_not = f"{type(error).__name__}: {error}"[:500]
+    return why_not, undo.close
 
 
 def all_agree(device: torch.device) -> Agree:

@@ -1,6 +1,6 @@
 """What a decoder layer consists of, read from a loaded model: one description for all families that are known.
 
-A model is known if its type is named here and its layers hold the modules that are named here and no others.
+A model is known if its type is in `MODEL_TYPES` and its layers hold the modules that are named here and no others.
 """
 
 from __future__ import annotations
@@ -11,11 +11,10 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from qlora_api.kernels import MODEL_TYPES
 from qlora_trainer.fused.gate import ACTIVATIONS
 from qlora_trainer.fused.groups import Group, Sizes, Weights, make_group
 
-MODEL_TYPES = ("gemma", "gemma3_text", "llama", "mistral", "phi3", "qwen2", "qwen3", "smollm3")
-"""Values of `model_type` whose layers are known: Llama 2 and 3 and SmolLM2, Phi-3 and 4, Qwen2 and 2.5, and so on."""
 _SANDWICH = ("pre_feedforward_layernorm", "post_feedforward_layernorm")
 _OF_LAYER = {"self_attn", "mlp", "input_layernorm", "post_attention_layernorm", *_SANDWICH}
 _OF_ATTENTION = {"q_proj", "k_proj", "v_proj", "qkv_proj", "o_proj", "q_norm", "k_norm"}

@@ -11,10 +11,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from qlora_api.kernels import HEAD_ROWS
 from qlora_trainer.fused.device import runs_triton
 
-ROWS = 4096
-"""Tokens whose logits are there at once."""
 _COLUMNS = 8192
 
 
@@ -62,7 +61,7 @@ class _HeadLoss(torch.autograd.Function):
         gradient = torch.zeros_like(hidden) if context.needs_input_grad[0] else None
         kind = torch.float64 if hidden.dtype == torch.float64 else torch.float32
         total = torch.zeros((), dtype=kind, device=hidden.device)
-        for rows in learned.split(ROWS):
+        for rows in learned.split(HEAD_ROWS):
             logits = hidden[rows] @ head.weight.t()
             total += _losses_and_gradient(logits, labels[rows], head).sum()
             if gradient is not None:
