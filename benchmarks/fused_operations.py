@@ -20,6 +20,7 @@ from torch.nn import functional
 
 from qlora_trainer.fused import gate as gate_module
 from qlora_trainer.fused import head as head_module
+from qlora_trainer.fused import rotary
 from qlora_trainer.fused.attention import (
     choose_flash,
     document_mask,
@@ -183,6 +184,29 @@ def attention(window: int, head_width: int) -> str:
     return f"relative error {max(errors):.1e}"
 
 
+def turned() -> str:
+    """As transformers has it: of (1, tokens, heads, width), transposed."""
+    tokens, heads, width = (300, 8, 128) if IS_GPU else (3, 2, 12)
+    values = random(1, tokens, heads, width)
+    cos, sin = (random(1, tokens, width // 2).repeat(1, 1, 2) for _ in range(2))
+
+    def plain(query: Tensor, key: Tensor, cos: Tensor, sin: Tensor) -> tuple[Tensor, Tensor]:
+        cos, sin = cos[:, None], sin[:, None]
+        halves = (torch.cat([-each[..., width // 2 :], each[..., : width // 2]], dim=-1) for each in (query, key))
+        return query * cos + next(halves) * sin, key * cos + next(halves) * sin
+
+    def of(value: Tensor, is_fast: bool) -> Tensor:
+        value = value.transpose(1, 2)
+        if is_fast:
+            return rotary._Turn.apply(value, cos, sin)
+        return plain(value, value, cos.to(value.dtype), sin.to(value.dtype))[0]
+
+    near(of(values, True), of(values.double(), False))
+    return near(
+        gradient(lambda value: of(value, True), values), gradient(lambda value: of(value, False), values.double())
+    )
+
+
 CHECKS: dict[str, Callable[[], str]] = {
     "NF4, nested": lambda: nf4(True, HALF),
     "NF4, nested, float32": lambda: nf4(True, torch.float32),
@@ -195,6 +219,7 @@ CHECKS: dict[str, Callable[[], str]] = {
     "RMSNorm, 128 wide": lambda: normed(128, 0.0),
     "RMSNorm, 1 + weight, 100 wide": lambda: normed(100, 1.0),
     "RMSNorm, 5120 wide": lambda: normed(5120, 0.0),
+    "rotary positions": turned,
     "loss": lambda: loss_of_head(1.0, 0.0),
     "loss, scaled and capped": lambda: loss_of_head(0.5, 2.0),
     "attention": lambda: attention(0, 128),

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import itertools
+from functools import partial
 from typing import Any
 
 import pytest
 import torch
 from peft import LoraConfig, get_peft_model, get_peft_model_state_dict
 
-from qlora_trainer.fused import router
+from qlora_trainer.fused import decoder, generic, layer, router
 from qlora_trainer.fused.agreement import Answer, answer, disagreement, probe
+from qlora_trainer.fused.attention import document_mask, masked_attention
 from qlora_trainer.fused.decoder import Decoder
 from qlora_trainer.fused.generic import Generic
 from qlora_trainer.rank.loss import MicroBatch, loss_sum
@@ -86,6 +88,28 @@ def test_loss_and_gradients_are_those_of_transformers(name: str) -> None:
     assert model.forward.__func__ is type(model).forward
 
 
+@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("kernels", ["compiled", "fused"])
+def test_flash_attention_is_told_where_documents_end(name: str, kernels: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With PyTorch's attention in the place of the GPU's."""
+
+    def stands_in(query: Any, key: Any, value: Any, boundaries: Any, longest: Any, window: int, scale: float) -> Any:
+        assert boundaries.dtype == torch.int32
+        assert int(longest) >= int(boundaries.diff().max())
+        return masked_attention(query, key, value, document_mask(boundaries, len(query), window), scale), None
+
+    for module in (generic, decoder):
+        monkeypatch.setattr(module, "flash_fits", lambda *_: True)
+    for module in (generic, layer):
+        monkeypatch.setattr(module, "flash_attention", stands_in)
+    model = adapted(*MODELS[name])
+    for is_packed in (True, False):
+        batch = probe(model, is_packed)
+        plain = answer(model, loss_sum, batch)
+        assert worst(fast(model, kernels, batch, recomputes=True), plain) < 1e-4
+        assert answer(model, loss_sum, batch).loss == plain.loss, "as it was before"
+
+
 @pytest.mark.parametrize("kernels", ["compiled", "fused"])
 def test_only_some_layers_may_have_an_adapter(kernels: str) -> None:
     model = adapted("llama", _COMMON, ["q_proj", "v_proj", "up_proj"])
@@ -117,6 +141,25 @@ def test_documents_of_a_sequence_give_what_they_give_alone(name: str) -> None:
     parts = zip(*(each.gradients for each in alone), strict=True)
     for whole, own in zip(together.gradients, parts, strict=True):
         torch.testing.assert_close(whole, torch.stack(own).sum(0), atol=1e-4, rtol=1e-4)
+
+
+def test_one_graph_is_enough_for_all_layers_and_lengths(monkeypatch: pytest.MonkeyPatch) -> None:
+    graphs = []
+
+    def backend(graph: Any, _: Any) -> Any:
+        graphs.append(graph)
+        return graph.forward
+
+    torch._dynamo.reset()
+    monkeypatch.setattr(torch, "compile", partial(torch.compile, backend=backend, fullgraph=True))
+    model = adapted(*MODELS["Llama 3"])
+    way = Decoder(model.get_base_model(), torch.float32, recomputes=False, compiles=True)
+    batch = probe(model, True)
+    for length in (batch.input_ids.shape[1], 40, 33):
+        positions = torch.arange(length).expand(2, -1)
+        part = MicroBatch(batch.input_ids[:, :length], batch.labels[:, :length], None, positions)
+        assert float(way.loss_sum(part).detach()) == pytest.approx(float(loss_sum(model, part).detach()), rel=1e-5)
+    assert len(graphs) == 1
 
 
 def test_what_is_saved_has_the_names_that_it_has_without() -> None:

@@ -33,11 +33,10 @@ def preferred_kernels(capability: tuple[int, int]) -> list[str]:
 
 def choose_flash(device: torch.device) -> str:
     """Makes PyTorch run the fastest implementation that is installed, and returns its name. FA2 is PyTorch's own."""
-    activate = getattr(torch.nn.attention, "activate_flash_attention_impl", None)
-    for name in preferred_kernels(torch.cuda.get_device_capability(device)) if activate else []:
+    for name in preferred_kernels(torch.cuda.get_device_capability(device)):
         try:
-            activate(name)
-        except (ImportError, RuntimeError, ValueError, AttributeError) as error:
+            torch.nn.attention.activate_flash_attention_impl(name)
+        except Exception as error:  # what is not installed, or not for this card
             log.event("attention_kernel_absent", kernel=name, message=f"{type(error).__name__}: {error}"[:200])
         else:
             return name
@@ -117,9 +116,9 @@ def document_mask(boundaries: Tensor, tokens: int, window: int = 0) -> Tensor:
 
 def masked_attention(query: Tensor, key: Tensor, value: Tensor, mask: Tensor, scale: float) -> Tensor:
     """The same as `flash_attention` by a mask of documents, in memory that grows with the square of the tokens."""
-    parts = [each.transpose(0, 1)[None] for each in (query, key, value)]
+    query, key, value = (each.transpose(0, 1)[None] for each in (query, key, value))
     grouped = query.shape[1] != key.shape[1]
-    out = functional.scaled_dot_product_attention(*parts, attn_mask=mask, scale=scale, enable_gqa=grouped)
+    out = functional.scaled_dot_product_attention(query, key, value, mask, scale=scale, enable_gqa=grouped)
     return out[0].transpose(0, 1)
 
 

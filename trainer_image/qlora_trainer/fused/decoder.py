@@ -89,9 +89,11 @@ class Decoder:
         )
         for tensor in (places.cosine, places.sine, places.boundaries):
             _let_vary(tensor)
+        if mask is not None:
+            _let_vary(mask, 0, 1)
         return places
 
 
-def _let_vary(tensor: Tensor) -> None:
-    """Tells the compiler that the first dimension differs from batch to batch, so that it compiles once."""
-    torch._dynamo.maybe_mark_dynamic(tensor, 0)
+def _let_vary(tensor: Tensor, *dimensions: int) -> None:
+    """Tells the compiler that sizes differ from batch to batch, so that it compiles once. None named: the first."""
+    torch._dynamo.maybe_mark_dynamic(tensor, list(dimensions) or [0])

@@ -19,13 +19,16 @@ from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
 from qlora_trainer.fused.attention import flash_attention, flash_fits, longest_of
 from qlora_trainer.fused.description import epsilon_of, norm_weight
+from qlora_trainer.fused.device import runs_triton
 from qlora_trainer.fused.documents import Documents, documents_of
 from qlora_trainer.fused.gate import ACTIVATIONS, gate
 from qlora_trainer.fused.groups import Group, make_group, refresh
 from qlora_trainer.fused.head import head_of
 from qlora_trainer.fused.norm import norm
+from qlora_trainer.fused.rotary import turn_by_kernel
 from qlora_trainer.rank.loss import MicroBatch
 
+_INTO = ("q_proj", "k_proj", "v_proj")
 ATTENTION = "qlora_documents"
 """The name under which transformers finds the attention within documents."""
 
@@ -49,6 +52,7 @@ class Generic:
         self._in_blocks: set[int] = set()
         self._dtype = dtype
         self._attention = base.config._attn_implementation
+        self._undo_turning: Callable[[], None] = lambda: None
         self._is_flash = flash_fits(dtype, _head_width(base.config), self._head.weight.device)
         reasons: set[str] = set()
         for module in base.modules():
@@ -64,12 +68,15 @@ class Generic:
             AttentionInterface.register(ATTENTION, attend)
             AttentionMaskInterface.register(ATTENTION, boundaries_as_mask)
             base.config._attn_implementation = ATTENTION
+        if runs_triton(self._head.weight):
+            self._undo_turning = turn_by_kernel(base)
 
     def restore(self) -> None:
         """Makes the model what it was."""
         for module in self._replaced:
             module.__dict__.pop("forward", None)
         self._base.config._attn_implementation = self._attention
+        self._undo_turning()
 
     def loss_sum(self, batch: MicroBatch) -> Tensor:
         """Sum of the negative log-likelihoods of the learned tokens: a float32 scalar."""
@@ -99,7 +106,12 @@ class Generic:
 
     def _replace(self, module: Any) -> None:
         """Gives a module another forward, if it is of a kind that is known."""
-        if isinstance(module, LoraLayer):
+        if all(isinstance(getattr(module, name, None), LoraLayer) for name in _INTO):
+            shared = Shared(self._group(*(getattr(module, name) for name in _INTO)))
+            for number, name in enumerate(_INTO):
+                self._in_blocks.add(id(getattr(module, name)))
+                self._let_forward(getattr(module, name), partial(shared.part, number))
+        elif isinstance(module, LoraLayer):
             if id(module) not in self._in_blocks:
                 self._let_forward(module, partial(_linear, self._group(module)))
         elif type(module).__name__.endswith("RMSNorm"):
@@ -107,7 +119,8 @@ class Generic:
             weight, epsilon = norm_weight(module), epsilon_of(module)
             self._let_forward(module, partial(_norm, weight, epsilon, one))
         elif all(hasattr(module, name) for name in ("gate_proj", "up_proj", "down_proj", "act_fn")):
-            name = getattr(self._base.config, "hidden_activation", None) or getattr(self._base.config, "hidden_act", "")
+            config = self._base.config
+            name = str(getattr(config, "hidden_activation", None) or getattr(config, "hidden_act", None))
             if name in ACTIVATIONS:
                 both = self._group(module.gate_proj, module.up_proj)
                 self._in_blocks |= {id(module.gate_proj), id(module.up_proj)}
@@ -121,6 +134,29 @@ class Generic:
     def _let_forward(self, module: Any, forward: Callable[..., Any]) -> None:
         module.forward = forward
         self._replaced.append(module)
+
+
+class Shared:
+    """Linear modules that are called one after another with the same input, and computed at once.
+
+    Args:
+        group: of these modules.
+    """
+
+    def __init__(self, group: Group) -> None:
+        self._group = group
+        self._input: Tensor | None = None
+        self._parts: dict[int, Tensor] = {}
+
+    def part(self, number: int, x: Tensor, *_: Any, **__: Any) -> Tensor:
+        """What one of them returns. Nothing is held when all have been called."""
+        if self._input is not x or number not in self._parts:
+            whole = _linear(self._group, x)
+            self._input, self._parts = x, dict(enumerate(torch.split(whole, list(self._group.sizes.outputs), dim=-1)))
+        part = self._parts.pop(number)
+        if not self._parts:
+            self._input = None
+        return part
 
 
 def _linear(group: Group, x: Tensor, *_: Any, **__: Any) -> Tensor:

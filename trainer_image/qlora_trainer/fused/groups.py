@@ -50,16 +50,6 @@ class Group:
         """(tokens, inputs) to (tokens, sum of outputs)."""
         return apply(x, self.weights, self.sizes)
 
-    @torch.no_grad()
-    def refresh(self) -> None:
-        """Makes the copies of the LoRA again."""
-        weights = self.weights
-        if weights.masters_a:
-            parts = weights.a.split([len(master) for master in weights.masters_a])
-            torch._foreach_copy_(list(parts), [master.detach() for master in weights.masters_a])
-        for copy, master, scale in zip(weights.b, weights.masters_b, self.sizes.scales, strict=True):
-            torch.mul(master, scale, out=copy)
-
 
 def apply(x: Tensor, weights: Weights, sizes: Sizes) -> Tensor:
     """(tokens, inputs) to (tokens, sum of outputs)."""
@@ -108,7 +98,7 @@ def make_group(modules: Sequence[Any], dtype: torch.dtype) -> Group:
         [torch.empty(master.shape, dtype=dtype, device=device) for master in masters_b],
     )
     group = Group(Sizes(tuple(outputs), tuple(ranks), tuple(scales)), weights)
-    group.refresh()
+    refresh([group])
     return group
 
 
@@ -143,7 +133,21 @@ def lora_of(module: Any) -> tuple[Tensor, Tensor, float]:
     return module.lora_A[ADAPTER].weight, module.lora_B[ADAPTER].weight, float(module.scaling[ADAPTER])
 
 
+@torch.no_grad()
 def refresh(groups: Iterable[Group]) -> None:
-    """Makes the copies of all LoRA again."""
+    """Makes the copies of all LoRA again, all at once: they are many and small."""
+    copies: list[Tensor] = []
+    masters: list[Tensor] = []
+    copies_b: list[Tensor] = []
+    masters_b: list[Tensor] = []
+    scales: list[float] = []
     for group in groups:
-        group.refresh()
+        weights = group.weights
+        copies += torch.split(weights.a, [len(master) for master in weights.masters_a]) if weights.masters_a else ()
+        masters += weights.masters_a
+        copies_b += weights.b
+        masters_b += weights.masters_b
+        scales += group.sizes.scales
+    if masters:
+        torch._foreach_copy_(copies, masters)
+        torch._foreach_copy_(copies_b, torch._foreach_mul(masters_b, scales))

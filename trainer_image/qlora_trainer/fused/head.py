@@ -61,7 +61,7 @@ class _HeadLoss(torch.autograd.Function):
         gradient = torch.zeros_like(hidden) if context.needs_input_grad[0] else None
         kind = torch.float64 if hidden.dtype == torch.float64 else torch.float32
         total = torch.zeros((), dtype=kind, device=hidden.device)
-        for rows in learned.split(HEAD_ROWS):
+        for rows in torch.split(learned, HEAD_ROWS):
             logits = hidden[rows] @ head.weight.t()
             total += _losses_and_gradient(logits, labels[rows], head).sum()
             if gradient is not None:

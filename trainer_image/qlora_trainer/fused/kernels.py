@@ -105,6 +105,24 @@ def norm_backward(gradient, values, weight, inverse, out, width, one, BLOCK: tl.
 
 
 @triton.jit
+def turn(values, cosine, sine, out, heads, of_token, of_head, sign, WIDTH: tl.constexpr, BLOCK: tl.constexpr):
+    """Rotary positions of one head of one token, forwards with `sign` 1 and backwards with -1."""
+    token = tl.program_id(0).to(tl.int64)
+    head = tl.program_id(1)
+    column = tl.arange(0, BLOCK)
+    half = WIDTH // 2
+    mask = column < half
+    begin = values + token * of_token + head * of_head
+    left = tl.load(begin + column, mask=mask, other=0.0).to(tl.float32)
+    right = tl.load(begin + half + column, mask=mask, other=0.0).to(tl.float32)
+    cos = tl.load(cosine + token * WIDTH + column, mask=mask, other=0.0).to(tl.float32)
+    sin = tl.load(sine + token * WIDTH + column, mask=mask, other=0.0).to(tl.float32) * sign
+    end = out + (token * heads + head) * WIDTH
+    tl.store(end + column, (left * cos - right * sin).to(out.dtype.element_ty), mask=mask)
+    tl.store(end + half + column, (right * cos + left * sin).to(out.dtype.element_ty), mask=mask)
+
+
+@triton.jit
 def likelihood(logits, labels, losses, stride, scale, cap, size, IS_CAPPED: tl.constexpr, BLOCK: tl.constexpr):
     """Of each row of logits the negative log-likelihood of its label; the logits become its gradient.
 

@@ -40,7 +40,7 @@ def layer_function(shape: LayerShape) -> LayerFunction:
         return rms_norm(x, weight, shape.epsilon, shape.one)
 
     def attend(x: Tensor, places: Places, weights: LayerWeights) -> Tensor:
-        all_three = apply(x, weights.into, shape.into).split(parts, dim=1)
+        all_three = torch.split(apply(x, weights.into, shape.into), parts, dim=1)
         query, key, value = [part.view(x.shape[0], -1, shape.head_width) for part in all_three]
         if shape.has_head_norms:
             query, key = normed(query, weights.norms[1]), normed(key, weights.norms[2])

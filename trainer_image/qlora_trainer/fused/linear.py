@@ -98,7 +98,7 @@ def whole_weight(frozen: list[Tensor], outputs: list[int], like: Tensor) -> Tens
     if each == 1 and len(outputs) == 1 and frozen[0].dtype == like.dtype:
         return frozen[0]
     whole = like.new_empty(sum(outputs), like.shape[1])
-    for number, part in enumerate(whole.split(outputs)):
+    for number, part in enumerate(torch.split(whole, outputs)):
         if each == 1:
             part.copy_(frozen[number])
         else:
@@ -118,8 +118,8 @@ def _gradients(ctx: Any, gradient: Tensor, _: Tensor) -> tuple[Any, ...]:
     b, frozen = rest[:of_b], rest[of_b:]
     found = torch.ops.qlora.linear_backward(gradient.contiguous(), x, hidden, frozen, a, b, *ctx.sizes)
     ranks = [rank for rank in ctx.sizes[1] if rank]
-    of_a = list(found[1].split(ranks)) if ranks else []
-    of_scales = None if ranks else []  # PyTorch takes an empty list for one of tensors
+    of_a = list(torch.split(found[1], ranks)) if ranks else []
+    of_scales: list[Any] | None = None if ranks else []  # PyTorch takes an empty list for one of tensors
     nothing: tuple[Any, ...] = None, [None] * of_b, None, None, of_scales
     return found[0], [None] * of_frozen, [None] * of_biases, of_a, found[2:], *nothing
 
