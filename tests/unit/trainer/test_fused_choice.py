@@ -30,7 +30,7 @@ def job(**changes: Any) -> QLoRAJobSpec:
 
 
 def load(folder: Path, kernels: str, **changes: Any) -> tuple[Any, QLoRAJobSpec]:
-    found = job(training={"kernels": kernels}, **changes)
+    found = job(training={"kernels": kernels, "gradientCheckpointing": False}, **changes)
     return load_model(str(folder), found, CPU), found
 
 

@@ -36,7 +36,7 @@ def probe(model: Any, is_packed: bool) -> MicroBatch:
     """
     size = model.get_input_embeddings().num_embeddings
     generator = torch.Generator().manual_seed(0)
-    first = (LENGTH if model.device.type == "cpu" else 16 * LENGTH) + 5
+    first = (LENGTH if model.device.type == "cpu" else 8 * LENGTH) + 5
     length = 3 * first
     ids = torch.randint(size // 4, size // 2, (2, length), generator=generator)
     labels = ids.roll(-1, 1)

@@ -6,6 +6,7 @@ once, by the card and by what is installed. Elsewhere it is PyTorch's own attent
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import Any
 
 import torch
@@ -14,8 +15,9 @@ from torch.nn import functional
 
 from qlora_trainer import log
 
-_GRAIN = 128
-"""The longest document is rounded up to so many tokens: kernels are chosen by it."""
+_GRAIN, _LEAST = 128, 256
+"""The longest document is taken for a multiple of so many tokens, and no less: kernels are chosen by it, and FA4 is
+compiled anew for documents that fit in one block."""
 
 
 def flash_fits(dtype: torch.dtype, head_width: int, device: torch.device) -> bool:
@@ -41,6 +43,13 @@ def choose_flash(device: torch.device) -> str:
         else:
             return name
     return "FA2"
+
+
+def restore_flash() -> None:
+    """Makes PyTorch run its own implementation again."""
+    with suppress(AttributeError):  # a PyTorch that has no other
+        if torch.nn.attention.current_flash_attention_impl() is not None:
+            torch.nn.attention.restore_flash_attention_impl()
 
 
 @torch.library.custom_op("qlora::attention", mutates_args=())
@@ -103,7 +112,7 @@ def _(
 
 def longest_of(tokens: int) -> Tensor:
     """The length of the longest document as `flash_attention` takes it."""
-    return torch.tensor(-(-tokens // _GRAIN) * _GRAIN)
+    return torch.tensor(max(-(-tokens // _GRAIN) * _GRAIN, _LEAST))
 
 
 def document_mask(boundaries: Tensor, tokens: int, window: int = 0) -> Tensor:

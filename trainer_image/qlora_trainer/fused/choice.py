@@ -16,7 +16,7 @@ from qlora_trainer import log
 from qlora_trainer.errors import TrainerError
 from qlora_trainer.fused import router
 from qlora_trainer.fused.agreement import Answer, answer, disagreement, probe
-from qlora_trainer.fused.attention import choose_flash
+from qlora_trainer.fused.attention import choose_flash, restore_flash
 from qlora_trainer.fused.decoder import Decoder
 from qlora_trainer.fused.device import HAS_TRITON
 from qlora_trainer.fused.generic import Generic
@@ -62,7 +62,7 @@ def choose(model: Any, spec: QLoRAJobSpec, device: torch.device, is_packed: bool
             raise TrainerError(Reason.USER_ERROR, because)
         log.event("kernels", kernels="plain", message=because if names else None)
         return Chosen("plain", loss_sum)
-    plain = answer(model, loss_sum, probe(model, is_packed)) if names else None
+    plain = _plain_answer(model, spec, is_packed) if names else None
     for name in names:
         assert plain is not None, "there is something to try"
         why_not, undo = _try(name, model, spec, device, is_packed, plain)
@@ -79,6 +79,18 @@ def choose(model: Any, spec: QLoRAJobSpec, device: torch.device, is_packed: bool
     return Chosen("plain", loss_sum)
 
 
+def _plain_answer(model: Any, spec: QLoRAJobSpec, is_packed: bool) -> Answer:
+    """With layers that are computed again: what the plain way keeps may not fit where the fast one does."""
+    base = model.get_base_model()
+    if spec.training.gradient_checkpointing:
+        return answer(model, loss_sum, probe(model, is_packed))
+    base.gradient_checkpointing_enable({"use_reentrant": False})
+    try:
+        return answer(model, loss_sum, probe(model, is_packed))
+    finally:
+        base.gradient_checkpointing_disable()
+
+
 def _try(
     name: str, model: Any, spec: QLoRAJobSpec, device: torch.device, is_packed: bool, plain: Answer
 ) -> tuple[str | None, Callable[[], None]]:  # fmt: skip
@@ -90,6 +102,7 @@ def _try(
         if hasattr(base.config, "vision_config"):
             raise ValueError("the model reads images")
         if device.type == "cuda":
+            undo.callback(restore_flash)
             log.event("attention_kernel", kernel=choose_flash(device))
         if name == "compiled":
             compiles, recomputes = device.type == "cuda", spec.training.gradient_checkpointing

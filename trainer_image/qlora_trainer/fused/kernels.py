@@ -131,6 +131,9 @@ def likelihood(logits, labels, losses, stride, scale, cap, size, IS_CAPPED: tl.c
     row = tl.program_id(0).to(tl.int64)
     begin = logits + row * stride
     label = tl.load(labels + row)
+    own = tl.load(begin + label).to(tl.float32) * scale  # before any thread writes, which follows the sums below
+    if IS_CAPPED:
+        own = cap * (2 * tl.sigmoid(2 * own / cap) - 1)
     column = tl.arange(0, BLOCK)
     highest = tl.full((BLOCK,), -1e30, tl.float32)
     total = tl.zeros((BLOCK,), tl.float32)
@@ -145,9 +148,6 @@ def likelihood(logits, labels, losses, stride, scale, cap, size, IS_CAPPED: tl.c
         highest = higher
     top = tl.max(highest, 0)
     total = tl.sum(total * tl.exp(highest - top), 0)
-    own = tl.load(begin + label).to(tl.float32) * scale
-    if IS_CAPPED:
-        own = cap * (2 * tl.sigmoid(2 * own / cap) - 1)
     tl.store(losses + row, top + tl.log(total) - own)
     for first in range(0, size, BLOCK):
         mask = first + column < size
