@@ -76,7 +76,8 @@ def test_a_model_that_is_not_known_is_told_by_name_and_left_alone(monkeypatch: p
     with pytest.raises(TrainerError, match=r"compiled: model_type mixtral.*write training\.kernels: auto"):
         choose(model, job(training={"kernels": "compiled"}), CPU, is_packed=True, agree=lambda yes: yes)
     monkeypatch.setattr(choice, "candidates", lambda *_: ("compiled", "fused"))
-    assert choose(model, job(), CPU, is_packed=True, agree=lambda yes: yes).kernels == "fused"
+    chosen = choose(model, job(), CPU, is_packed=True, agree=lambda yes: yes)
+    assert (chosen.kernels, chosen.is_first) == ("fused", False)
 
 
 @pytest.mark.parametrize("agrees", [True, False])
@@ -88,7 +89,7 @@ def test_a_way_that_disagrees_here_or_on_another_rank_is_not_taken(
     if agrees:
         monkeypatch.setattr(router, "loss_sum", lambda model, batch: 1.5 * loss_sum(model, batch))
     chosen = choose(model, asked, CPU, is_packed=False, agree=lambda yes: yes and agrees)
-    assert chosen == ("plain", loss_sum)
+    assert chosen == ("plain", loss_sum, False)
     assert not [module for module in model.modules() if "forward" in module.__dict__]
 
 

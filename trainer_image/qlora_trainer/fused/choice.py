@@ -32,6 +32,8 @@ class Chosen(NamedTuple):
 
     kernels: str
     loss_sum: LossOfModel
+    is_first: bool = True
+    """Whether nothing faster was tried in vain."""
 
 
 def candidates(wanted: str, device: torch.device) -> tuple[str, ...]:
@@ -68,7 +70,7 @@ def choose(model: Any, spec: QLoRAJobSpec, device: torch.device, is_packed: bool
         why_not, undo = _try(name, model, spec, device, is_packed, plain)
         if agree(why_not is None):
             log.event("kernels", kernels=name)
-            return Chosen(name, router.loss_sum)
+            return Chosen(name, router.loss_sum, name == names[0])
         undo()
         because = why_not or "another rank cannot take it"
         log.event("kernels_refused", kernels=name, message=because)
@@ -76,7 +78,7 @@ def choose(model: Any, spec: QLoRAJobSpec, device: torch.device, is_packed: bool
             message = f"training.kernels: {wanted}: {because}; write training.kernels: auto"
             raise TrainerError(Reason.USER_ERROR, message)
     log.event("kernels", kernels="plain")
-    return Chosen("plain", loss_sum)
+    return Chosen("plain", loss_sum, not names)
 
 
 def _plain_answer(model: Any, spec: QLoRAJobSpec, is_packed: bool) -> Answer:

@@ -29,7 +29,7 @@ from qlora_trainer.rank.digests import FileDigests
 from qlora_trainer.rank.engine import make_engine
 from qlora_trainer.rank.evaluation import Evaluation
 from qlora_trainer.rank.finish import finish
-from qlora_trainer.rank.fit import fitted
+from qlora_trainer.rank.fit import fitted, with_kernels
 from qlora_trainer.rank.foresight import foresee
 from qlora_trainer.rank.history import append_start
 from qlora_trainer.rank.isolation import check_isolation
@@ -82,6 +82,9 @@ def run(paths: PodPaths, rank: int, stop: StopSignal) -> Termination:
             check_isolation(model, job.spec.model.source)
     with log.phase("choose_kernels", rank=rank):
         kernels = choose(model, job.spec, device, dataset.is_packed, all_agree(device))
+        if not kernels.is_first:
+            told = with_kernels(job, kernels.kernels).spec
+            predicted = foresee(told, Path(sources.model), dataset, gpu_bytes(device))
     with log.phase("initialize", rank=rank):
         engine = make_engine(model, job)
     of = total_steps(dataset.mix, job.spec.training)

@@ -46,6 +46,7 @@ def environment(job: JobFile, paths: PodPaths, inherited: dict[str, str], cpus: 
         "HF_HUB_OFFLINE": "1",
         "HF_HOME": "/tmp/huggingface",  # noqa: S108 - the pod's own, the root is read-only
         "TRITON_CACHE_DIR": "/tmp/triton",  # noqa: S108
+        "TORCHINDUCTOR_CACHE_DIR": "/tmp/torchinductor",  # noqa: S108
         "TORCH_EXTENSIONS_DIR": "/tmp/torch_extensions",  # noqa: S108
         "PYTORCH_CUDA_ALLOC_CONF": "expandable_segments:True",
         "TORCH_CPP_LOG_LEVEL": "ERROR",
