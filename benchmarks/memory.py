@@ -29,9 +29,10 @@ from transformers import AutoModelForCausalLM
 from qlora_api.estimate import estimate
 from qlora_api.job_file import JobFile
 from qlora_api.spec import QLoRAJobSpec
+from qlora_trainer.fused.choice import all_agree, choose
 from qlora_trainer.rank import model as model_module
 from qlora_trainer.rank.engine import make_engine
-from qlora_trainer.rank.loss import IGNORED, MicroBatch, loss_sum
+from qlora_trainer.rank.loss import IGNORED, MicroBatch
 
 MIB = 2**20
 
@@ -48,12 +49,14 @@ class Case(NamedTuple):
     rank: int = 16
     is_padded: bool = False
     quantization: str = "nf4"
+    kernels: str = "plain"
 
     @property
     def text(self) -> str:
         extra = f" rank {self.rank}" if self.rank != 16 else ""
         extra += " padded" if self.is_padded else ""
         extra += f" {self.quantization}" if self.quantization != "nf4" else ""
+        extra += f" {self.kernels}" if self.kernels != "plain" else ""
         how = "checkpointed" if self.checkpointing else "kept"
         return f"{self.micro_batch} x {self.length} {how} ZeRO-{self.stage} {self.optimizer}{extra}"
 
@@ -76,6 +79,11 @@ CASES = [
     Case("Mistral-7B", 2, 4096, True),
     Case("Mistral-7B", 1, 2048, False),
     Case("Mistral-7B", 1, 512, True, 1, "adamw-8bit", quantization="none"),
+    Case("Qwen2.5-0.5B", 2, 2048, False, 0, kernels="compiled"),
+    Case("Llama-3.1-8B", 4, 2048, True, rank=64, kernels="compiled"),
+    Case("Llama-3.1-8B", 4, 2048, False, rank=64, kernels="compiled"),
+    Case("Llama-3.1-8B", 4, 2048, True, rank=64, kernels="fused"),
+    Case("Llama-3.1-8B", 4, 2048, False, rank=64, kernels="fused"),
 ]
 
 
@@ -113,6 +121,7 @@ def job_of(case: Case) -> JobFile:
             "sequenceLength": case.length,
             "gradientCheckpointing": case.checkpointing,
             "optimizer": case.optimizer,
+            "kernels": case.kernels,
         },
         "deepspeed": {"zeroStage": case.stage},
     }
@@ -151,6 +160,7 @@ def measure(case: Case, device: Any) -> Measured:
     model_module.load_base = lambda *_: base
     job = job_of(case)
     model = model_module.load_model("random", job.spec, device)
+    loss_sum = choose(model, job.spec, device, False, all_agree(device)).loss_sum
     engine = make_engine(model, job)
     gc.collect()
     cuda.empty_cache()
@@ -210,7 +220,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--json", type=Path, help="write all figures there")
     parser.add_argument("--seconds", type=float, default=270, help="begin no further line after so long")
-    parser.add_argument("--only", default="", help="lines whose model has this in its name")
+    parser.add_argument("--only", default="", help="lines that have this in their model or text, such as compiled")
     options = parser.parse_args()
     warnings.simplefilter("ignore")
     begin = time.monotonic()
@@ -225,7 +235,7 @@ def main() -> None:
     print(torch.cuda.get_device_name(), "torch", torch.__version__, flush=True)
     rows: list[dict[str, Any]] = []
     for case in CASES:
-        if options.only not in case.shape:
+        if options.only not in f"{case.shape} {case.text}":
             continue
         if time.monotonic() - begin > options.seconds:
             print(f"no time for {case.shape} {case.text}", flush=True)

@@ -110,6 +110,26 @@ def test_flash_attention_is_told_where_documents_end(name: str, kernels: str, mo
         assert answer(model, loss_sum, batch).loss == plain.loss, "as it was before"
 
 
+def test_texts_are_written_as_before(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(generic, "flash_fits", lambda *_: True)
+    model = adapted("qwen3", FAMILIES["qwen3"]).eval()
+    ids = torch.arange(3, 12)[None]
+
+    def logits() -> Any:
+        with torch.no_grad():
+            return model.generate(input_ids=ids, max_new_tokens=4, do_sample=False, output_logits=True,
+                                  return_dict_in_generate=True).logits  # fmt: skip
+
+    way = Generic(model.get_base_model(), torch.float32)
+    for name, value in model.named_parameters():
+        if "lora_B" in name:
+            value.data.normal_()
+    mine = logits()
+    way.restore()
+    for one, other in zip(mine, logits(), strict=True):
+        torch.testing.assert_close(one, other, atol=1e-4, rtol=1e-4)
+
+
 @pytest.mark.parametrize("kernels", ["compiled", "fused"])
 def test_only_some_layers_may_have_an_adapter(kernels: str) -> None:
     model = adapted("llama", _COMMON, ["q_proj", "v_proj", "up_proj"])

@@ -62,8 +62,7 @@ class Generic:
                 reasons.add(str(error))
         if not self._groups:
             raise ValueError(f"no LoRA layer can be fused: {'; '.join(sorted(reasons))}")
-        self.left_out = sorted(reasons)
-        """Why some modules stay as they are."""
+        self._hook = base.base_model.register_forward_pre_hook(self._refresh)
         if self._is_flash:
             AttentionInterface.register(ATTENTION, attend)
             AttentionMaskInterface.register(ATTENTION, boundaries_as_mask)
@@ -77,13 +76,17 @@ class Generic:
             module.__dict__.pop("forward", None)
         self._base.config._attn_implementation = self._attention
         self._undo_turning()
+        self._hook.remove()
 
     def loss_sum(self, batch: MicroBatch) -> Tensor:
         """Sum of the negative log-likelihoods of the learned tokens: a float32 scalar."""
         documents = documents_of(batch)
-        refresh(self._groups)
         hidden = self._in_one_row(documents) if self._is_flash else self._as_given(batch)
         return self._head.loss_sum(hidden, documents.labels, documents.learned)
+
+    def _refresh(self, *_: Any) -> None:
+        """Before each pass through the model, those that write texts among them."""
+        refresh(self._groups)
 
     def _in_one_row(self, documents: Documents) -> Tensor:
         _current.set(documents)
