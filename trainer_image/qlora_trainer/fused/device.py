@@ -19,6 +19,6 @@ def whole_product(left: torch.Tensor, right: torch.Tensor) -> torch.Tensor:
     """A matrix product whose result is float32 at least, as a gradient of a float32 master has to be."""
     if left.dtype in (torch.float32, torch.float64):
         return left @ right
-    if left.is_cuda:
+    if left.is_cuda and left.numel():
         return torch.mm(left, right, out_dtype=torch.float32)
     return (left @ right).float()

@@ -39,6 +39,9 @@ def linear(
         (tokens, sum of outputs) and x A': (tokens, sum of ranks).
     """
     hidden = x @ a.t()
+    weight = whole_weight(frozen, outputs, x)
+    if not b and not biases:
+        return x @ weight.t(), hidden
     result = x.new_empty(x.shape[0], sum(outputs))
     factors = iter(b)
     begin = first = 0
@@ -52,8 +55,7 @@ def linear(
         else:
             torch.mm(hidden[:, first : first + rank], next(factors).t(), out=own)
         begin, first = begin + size, first + rank
-    result.addmm_(x, whole_weight(frozen, outputs, x).t())
-    return result, hidden
+    return result.addmm_(x, weight.t()), hidden
 
 
 @linear.register_fake
@@ -79,7 +81,8 @@ def linear_backward(
             torch.mm(own, b[len(of_b)], out=inner[:, part])
             of_b.append(whole_product(own.t(), hidden[:, part]).mul_(scales[len(of_b)]))
         begin, first = begin + size, first + rank
-    of_x = (inner @ a).addmm_(gradient, whole_weight(frozen, outputs, x))
+    weight = whole_weight(frozen, outputs, x)
+    of_x = (inner @ a).addmm_(gradient, weight) if b else gradient @ weight
     return [of_x, whole_product(inner.t(), x), *of_b]
 
 
