@@ -32,10 +32,11 @@ from transformers import AutoModelForCausalLM
 from qlora_api.estimate import estimate
 from qlora_api.job_file import JobFile
 from qlora_api.spec import QLoRAJobSpec
+from qlora_trainer.fused.choice import all_agree, choose
 from qlora_trainer.rank import model as model_module
 from qlora_trainer.rank.engine import make_engine
 from qlora_trainer.rank.likelihood import IGNORED
-from qlora_trainer.rank.loss import MicroBatch, loss_sum
+from qlora_trainer.rank.loss import MicroBatch
 
 MIB = 2**20
 
@@ -52,6 +53,7 @@ class Case(NamedTuple):
     rank: int = 16
     is_padded: bool = False
     quantization: str = "nf4"
+    kernels: str = "plain"
 
     @property
     def name(self) -> str:
@@ -59,6 +61,7 @@ class Case(NamedTuple):
         found = [self.shape]
         found += [f"rank {self.rank}"] if self.rank != 16 else []
         found += ["rows of different lengths"] if self.is_padded else []
+        found += [self.kernels] if self.kernels != "plain" else []
         found += ["not quantised"] if self.quantization == "none" else []
         return ", ".join(found)
 
@@ -97,6 +100,11 @@ CASES = [
     Case("Mistral-7B", 2, 4096, True),
     Case("Mistral-7B", 1, 2048, False),
     Case("Mistral-7B", 1, 512, True, 1, "adamw-8bit", quantization="none"),
+    Case("Qwen2.5-0.5B", 2, 2048, False, 0, kernels="compiled"),
+    Case("Llama-3.1-8B", 4, 2048, True, rank=64, kernels="compiled"),
+    Case("Llama-3.1-8B", 4, 2048, False, rank=64, kernels="compiled"),
+    Case("Llama-3.1-8B", 4, 2048, True, rank=64, kernels="fused"),
+    Case("Llama-3.1-8B", 4, 2048, False, rank=64, kernels="fused"),
 ]
 
 
@@ -134,6 +142,7 @@ def job_of(case: Case) -> JobFile:
             "sequenceLength": case.length,
             "gradientCheckpointing": case.checkpointing,
             "optimizer": case.optimizer,
+            "kernels": case.kernels,
         },
         "deepspeed": {"zeroStage": case.stage},
     }
@@ -182,6 +191,7 @@ def measure(case: Case, device: Any) -> Measured:
     job = job_of(case)
     with loading(base):
         model = model_module.load_model("random", job.spec, device)
+    loss_sum = choose(model, job.spec, device, False, all_agree(device)).loss_sum
     engine = make_engine(model, job)
     gc.collect()
     cuda.empty_cache()
@@ -245,7 +255,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--json", type=Path, help="write all figures there")
     parser.add_argument("--seconds", type=float, default=270, help="begin no further line after so long")
-    parser.add_argument("--only", default="", help="lines whose model has this in its name")
+    parser.add_argument("--only", default="", help="lines that have this in their model or text, such as compiled")
     options = parser.parse_args()
     warnings.simplefilter("ignore")
     begin = time.monotonic()
@@ -260,7 +270,7 @@ def main() -> None:
     print(line(HEADER), line(["---"] * len(HEADER)), sep="\n", flush=True)
     rows: list[dict[str, Any]] = []
     failed: list[str] = []
-    for case in (case for case in CASES if options.only in case.shape):
+    for case in (case for case in CASES if options.only in case.name):
         if time.monotonic() - begin > options.seconds:
             failed.append(f"{' '.join(case.columns)}: no time was left")
             continue

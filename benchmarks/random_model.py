@@ -54,10 +54,19 @@ def config_of(shape: str) -> Any:
     return AutoConfig.for_model(family, max_position_embeddings=32768, **sizes)
 
 
-def random_base(shape: str, device: torch.device, quantization: str = "nf4") -> Any:
-    """A base with random weights in bfloat16, or quantised as transformers does it while it reads a file."""
+def random_base(shape: str, device: torch.device, quantization: str = "nf4", layers: int | None = None) -> Any:
+    """A base with random weights in bfloat16, or quantised as transformers does it while it reads a file.
+
+    Args:
+        shape: a key of SHAPES.
+        device: on which it is made.
+        quantization: nf4 or none.
+        layers: instead of the shape's own.
+    """
+    config = config_of(shape)
+    config.num_hidden_layers = layers or config.num_hidden_layers
     with device:
-        model = AutoModelForCausalLM.from_config(config_of(shape), dtype=torch.bfloat16, attn_implementation="sdpa")
+        model = AutoModelForCausalLM.from_config(config, dtype=torch.bfloat16, attn_implementation="sdpa")
     for parameter in model.parameters():
         parameter.requires_grad_(False)
     if quantization == "none":

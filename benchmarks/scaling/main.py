@@ -3,6 +3,9 @@
 Each number of GPUs is started by the `deepspeed` launcher from a hostfile, as the operator's pods start it: one node
 with all of them, and where there are four or more also two nodes with a half each. The base has random weights of a
 real shape, made and quantised on the GPU; the loop is the trainer's. Efficiency is against one GPU of the same run.
+
+With one GPU it compares ways through the layers: `--gpus 1 --stages 1 --accumulation 1 --keep-activations --kernels
+plain fused compiled`.
 """
 
 from __future__ import annotations
@@ -29,14 +32,20 @@ def main() -> None:
             "shape": options.shape, "rank": options.rank, "sequence_length": options.sequence_length,
             "checkpointing": not options.keep_activations, "accelerator": options.accelerator,
             "stage": stage, "accumulation": accumulation, "steps": options.steps if accumulation == 1 else 1,
+            "kernels": kernels, "batch": options.batch, "targets": options.targets,
         }
+        for kernels in options.kernels
         for accumulation in options.accumulation
-        for stage in (options.stages if accumulation == 1 else options.stages[1:2])
+        for stage in (options.stages if accumulation == 1 else options.stages[1:2] or options.stages[:1])
     ]  # fmt: skip
     results: list[Result] = []
     for nodes, slots in layouts(options.gpus):
         begin = time.monotonic()
-        chosen = cases if nodes == 1 else [case for case in cases if case["stage"] == options.stages[1]]
+        chosen = (
+            cases
+            if nodes == 1
+            else [case for case in cases if case["stage"] == (options.stages[1:] or options.stages)[0]]
+        )
         found = run(nodes, slots, chosen, options.accelerator)
         results += [{**result, "nodes": nodes, "slots": slots} for result in found]
         print(table(results, len(found)), flush=True)
@@ -84,25 +93,27 @@ def table(results: list[Result], last: int) -> str:
     lines = []
     for result in results[-last:]:
         what = (
-            f"{result['nodes']} x {result['slots']} GPUs, ZeRO-{result['stage']}, accumulation {result['accumulation']}"
+            f"{result['nodes']} x {result['slots']} GPUs, ZeRO-{result['stage']}, accumulation "
+            f"{result['accumulation']}, {result['kernels']}"
         )
         if "error" in result:
-            lines.append(f"{what:<42} {result['error']}")
+            lines.append(f"{what:<52} {result['error']}")
             continue
         alone = next(
             (
                 other["tokens_per_second"]
                 for other in results
-                if (other.get("world_size"), other["stage"], other["accumulation"])
-                == (1, result["stage"], result["accumulation"])
+                if (other.get("world_size"), other["stage"], other["accumulation"], other["kernels"])
+                == (1, result["stage"], result["accumulation"], result["kernels"])
             ),
             None,
         )
         each = result["tokens_per_second"] / result["world_size"]
         share = f"{each / alone:.1%}" if alone else ""
         lines.append(
-            f"{what:<42} {result['tokens_per_second']:>9.0f} tokens/s {each:>7.0f} each {share:>7} "
-            f"{result['step_seconds']:>8.3f} s a step {result['peak_mebibytes']:>7} MiB"
+            f"{what:<52} {result['tokens_per_second']:>9.0f} tokens/s {each:>7.0f} each {share:>7} "
+            f"{result['step_seconds']:>8.3f} s a step {result['peak_mebibytes']:>7} MiB "
+            f"{result['load_seconds']:>5.0f} s to the first step  {result['device']} {result['took']}"
         )
     return "\n".join(lines)
 
@@ -119,6 +130,12 @@ def parse_arguments() -> argparse.Namespace:
         default=[1, 8],
         help="micro-steps of a step; above 1 the second stage only",
     )
+    parser.add_argument("--kernels", nargs="+", default=["auto"], help="training.kernels, one after the other")
+    parser.add_argument(
+        "--batch", choices=["packed", "full"], default="packed",
+        help="packed: documents of instruction lengths; full: four sequences of a quarter of --sequence-length",
+    )  # fmt: skip
+    parser.add_argument("--targets", default="all-linear", help="adapter.targets")
     parser.add_argument("--rank", type=int, default=64)
     parser.add_argument("--sequence-length", type=int, default=8192, help="tokens of a micro-step of one GPU")
     parser.add_argument("--keep-activations", action="store_true", help="no gradient checkpointing")

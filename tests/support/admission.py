@@ -61,6 +61,30 @@ REFUSALS: dict[str, tuple[dict[str, Any], str]] = {
         {"adapter": {"method": "vera", "towers": {"vision": {"method": "lora"}}}},
         "towers: an adapter of several parts has method lora, rslora or dora",
     ),
+    "compiled kernels of another method": (
+        {"adapter": {"method": "dora"}, "training": {"kernels": "compiled"}},
+        "training.kernels: fused and compiled are for a plain LoRA; write adapter.method: lora, rslora or lora-plus",
+    ),
+    "fused kernels that drop inputs": (
+        {"adapter": {"dropout": 0.1}, "training": {"kernels": "fused"}},
+        "training.kernels: fused and compiled drop no inputs; write adapter.dropout: 0",
+    ),
+    "fused kernels and tokens": (
+        {"adapter": {"trainableTokens": ["<a>"]}, "training": {"kernels": "fused"}},
+        "training.kernels: fused and compiled train the LoRA alone; remove adapter.trainableTokens",
+    ),
+    "fused kernels and images": (
+        {"adapter": {"towers": {"vision": {}}}, "training": {"kernels": "fused"}},
+        "training.kernels: fused and compiled are for text; remove adapter.towers",
+    ),
+    "fused kernels in 8 bits": (
+        {"quantization": {"type": "int8"}, "training": {"kernels": "fused"}},
+        "training.kernels: fused and compiled read a base in nf4; write quantization.type: nf4 or none",
+    ),
+    "compiled kernels with ZeRO-3": (
+        {"deepspeed": {"zeroStage": 3}, "training": {"kernels": "compiled"}},
+        "training.kernels: fused and compiled need whole weights on every rank; write deepspeed.zeroStage: 2 or less",
+    ),
     "towers and tokens": (
         {"adapter": {"trainableTokens": ["<a>"], "towers": {"vision": {}}}},
         "towers: trainableTokens and modulesToSave are for models without them",

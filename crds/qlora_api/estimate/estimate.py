@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from qlora_api.estimate import tape
+from qlora_api.estimate import fused, tape
 from qlora_api.estimate.adapter import frozen_parameters, rank, targets, trained_parameters
 from qlora_api.estimate.base import BYTES, Shapes, base_bytes, has_head, layers
 from qlora_api.estimate.breakdown import WORKSPACE, Estimate, Phase
@@ -66,11 +66,16 @@ def estimate(
     if is_masked is None:
         is_masked = training.packing or choice.micro_batch > 1
     world_size = spec.nodes * spec.node.slots
-    activations = _activations(spec, shapes, model, choice, tokens, is_masked)
-    head = head_bytes(model, choice.micro_batch * min(rows.learned, length), size)
+    kernels = fused.kernels_of(spec, config)
+    learned = choice.micro_batch * min(rows.learned, length)
+    if kernels == "plain":
+        head, copies = head_bytes(model, learned, size), 0
+    else:
+        head, copies = fused.head_bytes(model, tokens, learned, size), fused.copy_bytes(spec, shapes)
+    activations = _activations(spec, shapes, model, choice, tokens, is_masked, kernels)
     optimized = _trained(spec, shapes, model, choice, world_size)
     base = _base(spec, shapes, model, world_size)
-    adapter = {"adapter": optimized.parameters + FLOAT * frozen_parameters(spec.adapter, shapes)}
+    adapter = {"adapter": optimized.parameters + FLOAT * frozen_parameters(spec.adapter, shapes) + copies}
     always = {**base, **adapter, "optimizer": optimized.moments}
     waiting = {
         "gradients": optimized.accumulated,
@@ -122,7 +127,7 @@ class _Activations:
 
 
 def _activations(
-    spec: QLoRAJobSpec, shapes: Shapes, model: ModelConfig, choice: Choice, tokens: int, is_masked: bool
+    spec: QLoRAJobSpec, shapes: Shapes, model: ModelConfig, choice: Choice, tokens: int, is_masked: bool, kernels: str
 ) -> _Activations:
     """Without checkpointing a layer keeps its whole tape; with it the layer's input, and runs forwards once more."""
     size = BYTES[spec.compute_dtype]
@@ -134,12 +139,15 @@ def _activations(
         is_quantised=spec.quantization.type != "none",
     )
     adapted = frozenset(linear.module for linear in targets(spec.adapter, shapes))
-    tapes = [
-        tape.layer_tape(
-            layer, model, adapted, numbers, mask=size * length if is_masked or model.has_window(number, length) else 0
-        )
-        for number, layer in enumerate(layers(shapes))
-    ]
+    if kernels == "plain":
+        tapes = [
+            tape.layer_tape(
+                layer, model, adapted, numbers, size * length if is_masked or model.has_window(number, length) else 0
+            )
+            for number, layer in enumerate(layers(shapes))
+        ]
+    else:
+        tapes = [fused.layer_tape(layer, model, adapted, numbers, kernels == "compiled") for layer in layers(shapes)]
     if not tapes:
         raise ValueError("the weights have no layers by name; write a causal language model of transformers")
     last = tapes[-1]

@@ -55,11 +55,11 @@ def layer_tape(layer: Layer, config: ModelConfig, adapted: frozenset[str], numbe
     """
     size, width = numbers.size, config.width
     attention = [linear for linear in layer.linears if "attn" in linear.module or "attention" in linear.module]
-    into = [linear for linear in attention if linear.inputs == width and not _is_last(linear)]
+    into = [linear for linear in attention if linear.inputs == width and not is_last(linear)]
     out = [linear for linear in attention if linear not in into]
     others = [linear for linear in layer.linears if linear not in attention]
-    expanding = [linear for linear in others if not _is_last(linear)]
-    ending = [linear for linear in others if _is_last(linear)]
+    expanding = [linear for linear in others if not is_last(linear)]
+    ending = [linear for linear in others if is_last(linear)]
     heads, keys = config.heads * config.head_width, config.key_heads * config.head_width
     held = 2 * size * width
     """The residual, and what a group of linear modules reads."""
@@ -156,6 +156,6 @@ def _attention(heads: int, keys: int, number: int, size: int, mask: int) -> Step
     )
 
 
-def _is_last(linear: Linear) -> bool:
+def is_last(linear: Linear) -> bool:
     """Whether a module ends its block, and gives what is added to the residual."""
     return linear.name in ("o_proj", "out_proj", "down_proj", "c_proj", "dense", "fc2", "w2", "wo", "dense_4h_to_h")

@@ -6,7 +6,7 @@ from typing import Annotated
 
 from pydantic import ConfigDict, Field
 
-from qlora_api import methods
+from qlora_api import kernels, methods
 from qlora_api.base import ApiModel, rules
 from qlora_api.spec.adapter import AdapterSpec
 from qlora_api.spec.dataset import DatasetSpec
@@ -102,6 +102,7 @@ class QLoRAJobSpec(ApiModel):
             ),
             FLOAT16_NEEDS_A_GPU,
             *methods.rules(),
+            *kernels.rules(),
             (
                 f"!(self.training.packing && self.adapter.method in {list(methods.PROMPT_METHODS)})",
                 "adapter.method: virtual tokens would stand before the first row of a sequence only; write "

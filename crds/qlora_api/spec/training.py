@@ -41,6 +41,10 @@ class TrainingSpec(ApiModel):
     """Gradients are scaled down to this norm."""
     gradient_checkpointing: bool = True
     """Compute activations again in the backward pass: less memory, about a third more time."""
+    kernels: Literal["auto", "plain", "fused", "compiled"] = "auto"
+    """How a layer is computed; the result is the same. plain: PEFT's and transformers' own modules; fused: their slow
+    parts replaced; compiled: one compiled layer, for common families. auto: the fastest that the model and the job
+    allow on a GPU; on a CPU plain. docs/kernels.md says what each needs."""
     fit: Literal["manual", "auto"] = "manual"
     """auto: the largest microBatchSize for the GPU's memory, and gradientCheckpointing only where nothing fits without;
     the result is the same. manual: both as they are written."""

@@ -9,6 +9,7 @@ import pytest
 from builders import SPEC
 from qlora_api.estimate import Choice, Rows, estimate
 from qlora_api.estimate.config import ModelConfig
+from qlora_api.estimate.fused import kernels_of
 from qlora_api.estimate.head import HeadBytes, head_bytes
 from qlora_api.kernels import FLOAT_PORTION
 from qlora_api.spec import QLoRAJobSpec
@@ -66,7 +67,7 @@ MISTRAL_7B = Model(4096, 14336, 32, 32, 8, 32000, False)
 
 
 def job(micro_batch: int = 1, length: int = 2048, checkpointing: bool = True, stage: int = 1, optimizer: str = "adamw",
-        rank: int = 16, quantization: str = "nf4", **more: Any) -> QLoRAJobSpec:  # fmt: skip
+        rank: int = 16, quantization: str = "nf4", kernels: str = "plain", **more: Any) -> QLoRAJobSpec:  # fmt: skip
     return QLoRAJobSpec.model_validate(
         {
             **SPEC,
@@ -80,6 +81,7 @@ def job(micro_batch: int = 1, length: int = 2048, checkpointing: bool = True, st
                 "sequenceLength": length,
                 "gradientCheckpointing": checkpointing,
                 "optimizer": optimizer,
+                "kernels": kernels,
             },
             "deepspeed": {"zeroStage": stage},
             **more,
@@ -131,6 +133,22 @@ def test_capped_logits_are_kept_twice() -> None:
     logits = 2 * 2048 * plain.vocabulary
     assert head_bytes(capped, 2048, 2).forward == head_bytes(plain, 2048, 2).forward + logits
     assert head_bytes(capped, 2048, 2).backward == head_bytes(plain, 2048, 2).backward + logits
+
+
+def test_the_estimate_of_the_compiled_layer_is_near_what_was_measured() -> None:
+    """MiB on an H200 with torch 2.11, packed, of an earlier form of the compiled layer."""
+    compiled = job(1, 8192, checkpointing=False, rank=64, kernels="compiled")
+    found = estimate(compiled.model_copy(), LLAMA_8B.shapes, LLAMA_8B.config)
+    assert found.allocated / MIB == pytest.approx(47554, rel=0.04)
+
+
+def test_the_way_through_the_layers_follows_from_job_and_model() -> None:
+    llama = {"model_type": "llama"}
+    assert kernels_of(job(kernels="auto"), llama) == "compiled"
+    assert kernels_of(job(kernels="auto"), {"model_type": "mixtral"}) == "fused"
+    assert kernels_of(job(kernels="plain"), llama) == "plain"
+    assert kernels_of(job(kernels="auto", stage=3), llama) == "plain"
+    assert kernels_of(job(kernels="auto", node={"accelerator": "cpu"}), llama) == "plain"
 
 
 def test_ranks_share_the_optimizer_from_stage_1_on_and_the_base_from_stage_3_on() -> None:

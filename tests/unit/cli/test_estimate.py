@@ -62,7 +62,7 @@ def test_shows_parts_alternatives_and_which_gpus_fit(
 
 
 def test_shows_what_fit_would_choose(tmp_path: Path, volumes: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    file = job_file(tmp_path, node={"accelerator": "nvidia.com/gpu"}, training={"fit": "auto"})
+    file = job_file(tmp_path, node={"accelerator": "nvidia.com/gpu"}, training={"fit": "auto", "kernels": "plain"})
     assert main(["estimate", "-f", file, "--volume", f"models={volumes}"]) == 0
     text = capsys.readouterr().out
     assert "fit: auto on 24 GB: microBatchSize 8, with checkpointing" in text

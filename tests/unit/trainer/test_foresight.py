@@ -46,7 +46,8 @@ def model(tmp_path: Path) -> Path:
 def job(**training: Any) -> QLoRAJobSpec:
     return QLoRAJobSpec.model_validate(
         spec(
-            node={"accelerator": "nvidia.com/gpu"}, training={"sequenceLength": 8192, "globalBatchSize": 8, **training}
+            node={"accelerator": "nvidia.com/gpu"},
+            training={"kernels": "plain", "sequenceLength": 8192, "globalBatchSize": 8, **training},
         )
     )
 

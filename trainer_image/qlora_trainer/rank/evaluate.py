@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import torch
 from deepspeed import comm
 
+from qlora_trainer.fused.router import LossOfModel
 from qlora_trainer.rank.data import Dataset
 from qlora_trainer.rank.loss import collate, loss_sum
 
@@ -49,7 +50,10 @@ def evaluating(engine: Any) -> Iterator[None]:
         engine.train()
 
 
-def mean_loss(engine: Any, held_out: Dataset, micro_batch_size: int, goes_on: Callable[[], bool]) -> float | None:
+def mean_loss(
+    engine: Any, held_out: Dataset, micro_batch_size: int, goes_on: Callable[[], bool],
+    loss_of: LossOfModel | None = None,
+) -> float | None:  # fmt: skip
     """Mean negative log-likelihood of the learned tokens of all sequences, in nats. Collective.
 
     Args:
@@ -57,6 +61,7 @@ def mean_loss(engine: Any, held_out: Dataset, micro_batch_size: int, goes_on: Ca
         held_out: the sequences.
         micro_batch_size: sequences that a rank holds at once.
         goes_on: called after each portion; must answer the same on every rank.
+        loss_of: how the loss of a micro-batch is computed; None: as PEFT and transformers do.
 
     Returns:
         The mean, the same on every rank; None if it was told not to go on.
@@ -64,7 +69,7 @@ def mean_loss(engine: Any, held_out: Dataset, micro_batch_size: int, goes_on: Ca
     total = torch.zeros((), dtype=torch.float64)
     with evaluating(engine):
         for portion in portions(held_out.lengths, comm.get_rank(), comm.get_world_size(), micro_batch_size):
-            loss = loss_sum(engine, collate(held_out, portion.sequences, engine.device))
+            loss = (loss_of or loss_sum)(engine, collate(held_out, portion.sequences, engine.device))
             if portion.counts:
                 total += loss.double().cpu()
             if not goes_on():

@@ -14,6 +14,7 @@ from qlora_api.job_file import JobFile
 from qlora_api.reasons import Reason
 from qlora_api.spec import EvaluationSpec
 from qlora_trainer.errors import TrainerError
+from qlora_trainer.fused.router import LossOfModel
 from qlora_trainer.rank.data import Dataset
 from qlora_trainer.rank.evaluate import mean_loss
 from qlora_trainer.rank.progress import ProgressWriter
@@ -52,11 +53,12 @@ class Evaluation:
         standing: what the checkpoint says that the job resumes from.
         progress: told of each evaluation.
         stop: whether the pods were asked to stop.
+        loss_of: how the loss of a micro-batch is computed; None: as PEFT and transformers do.
     """
 
     def __init__(
         self, job: JobFile, engine: Any, held_out: Dataset, tokenizer: Any, of: int, standing: Standing | None,
-        progress: ProgressWriter, stop: StopSignal,
+        progress: ProgressWriter, stop: StopSignal, loss_of: LossOfModel | None = None,
     ) -> None:  # fmt: skip
         assert job.spec.evaluation is not None, "only made for a job that evaluates"
         self._spec = job.spec.evaluation
@@ -69,6 +71,7 @@ class Evaluation:
         self._every = steps_between(self._spec, of)
         self._progress = progress
         self._stop = stop
+        self._loss_of = loss_of
         self.standing = standing
 
     @property
@@ -97,7 +100,7 @@ class Evaluation:
         if not self.is_due(step) or self.has_converged:
             return Verdict.GO_ON
         begin = time.monotonic()
-        loss = mean_loss(self._engine, self._held_out, self._micro_batch_size, self._goes_on)
+        loss = mean_loss(self._engine, self._held_out, self._micro_batch_size, self._goes_on, self._loss_of)
         if loss is None:
             return Verdict.INTERRUPTED
         if not math.isfinite(loss):

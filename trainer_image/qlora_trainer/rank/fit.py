@@ -58,6 +58,12 @@ def choice_for(spec: QLoRAJobSpec, model: Path, dataset: Dataset, memory: int | 
         return least(spec)
 
 
+def with_kernels(job: JobFile, kernels: str) -> JobFile:
+    """The job as if it had named the way through its layers that it takes."""
+    training = job.spec.training.model_copy(update={"kernels": kernels})
+    return job.model_copy(update={"spec": job.spec.model_copy(update={"training": training})})
+
+
 def with_choice(job: JobFile, choice: Choice) -> JobFile:
     """The job as if it had been written so."""
     update = {"micro_batch_size": choice.micro_batch, "gradient_checkpointing": choice.checkpointing}

@@ -12,6 +12,7 @@ from deepspeed import comm
 from qlora_api.job_file import JobFile
 from qlora_api.reasons import Reason
 from qlora_trainer.errors import TrainerError
+from qlora_trainer.fused.router import LossOfModel
 from qlora_trainer.rank.adalora import RankAllocation
 from qlora_trainer.rank.batches import global_batch, micro_batches
 from qlora_trainer.rank.data import Dataset
@@ -26,12 +27,26 @@ from qlora_trainer.rank.stop import StopSignal
 def train(
     engine: Any, dataset: Dataset, job: JobFile, from_step: int, of: int, saver: Saver, progress: ProgressWriter,
     stop: StopSignal, allocation: RankAllocation | None = None, evaluation: Evaluation | None = None,
+    loss_of: LossOfModel | None = None,
 ) -> bool:  # fmt: skip
     """Trains from optimizer step `from_step` to `of`, or until the evaluation ends it. Collective.
 
     The loss is the mean over all learned tokens of the global batch. DeepSpeed averages the ranks' gradients, so each
     micro-batch contributes its sum x world size / learned tokens, and the result depends neither on the world size nor
     on how a rank's share is cut into micro-batches.
+
+    Args:
+        engine: around the PEFT model.
+        dataset: what is learned.
+        job: the job.
+        from_step: the first step.
+        of: optimizer steps in all.
+        saver: of checkpoints.
+        progress: told of each step.
+        stop: whether the pods were asked to stop.
+        allocation: AdaLoRA's.
+        evaluation: of held-out rows.
+        loss_of: how the loss of a micro-batch is computed; None: as PEFT and transformers do.
 
     Returns:
         Whether all is done; False if the pods were asked to stop. A checkpoint is on disk either way.
@@ -57,18 +72,18 @@ def train(
         batch = global_batch(step, dataset.mix, training)
         learned = int(dataset.targets[batch].sum())
         portions = micro_batches(batch, rank, world_size, training.micro_batch_size)
-        total = torch.zeros((), dtype=torch.float64)
+        total = torch.zeros((), dtype=torch.float64, device=engine.device)
         for number, sequences in enumerate(portions):
             position = step * training.global_batch_size + rank * share + number * training.micro_batch_size
             torch.manual_seed(training.seed + position)  # dropout is a function of seed and position in the data
-            loss = loss_sum(engine, collate(dataset, sequences, engine.device))
-            total += loss.detach().double().cpu()
+            loss = (loss_of or loss_sum)(engine, collate(dataset, sequences, engine.device))
+            total += loss.detach().double()
             is_last = number == len(portions) - 1
             penalty = allocation.penalty() if allocation is not None and is_last else 0.0
             engine.backward(loss * (world_size / learned) + penalty, scale_wrt_gas=False)
             if not is_last:
                 engine.step()
-        agreed = torch.stack([total, *_votes(stop.requested, saver.is_due)]).to(engine.device)
+        agreed = torch.stack([total, *_votes(engine.device, stop.requested, saver.is_due)])
         comm.all_reduce(agreed)
         mean_loss = float(agreed[0]) / learned
         if not math.isfinite(mean_loss):
@@ -95,6 +110,6 @@ def train(
     return progress.progress.step == of and not (evaluation and evaluation.is_due(of))
 
 
-def _votes(*votes: bool) -> list[torch.Tensor]:
+def _votes(device: torch.device, *votes: bool) -> list[torch.Tensor]:
     """What a rank wants; summed over the ranks, anything but zero is a yes that all of them see at the same step."""
-    return [torch.tensor(float(vote), dtype=torch.float64) for vote in votes]
+    return [torch.tensor(float(vote), dtype=torch.float64, device=device) for vote in votes]

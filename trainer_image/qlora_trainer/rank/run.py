@@ -17,6 +17,7 @@ from qlora_api.reasons import Reason
 from qlora_api.report import Termination
 from qlora_trainer import log, termination
 from qlora_trainer.fetch.families import family_of
+from qlora_trainer.fused.choice import all_agree, choose
 from qlora_trainer.job import load_job
 from qlora_trainer.paths import PodPaths
 from qlora_trainer.rank.adalora import RankAllocation
@@ -28,7 +29,7 @@ from qlora_trainer.rank.digests import FileDigests
 from qlora_trainer.rank.engine import make_engine
 from qlora_trainer.rank.evaluation import Evaluation
 from qlora_trainer.rank.finish import finish
-from qlora_trainer.rank.fit import fitted
+from qlora_trainer.rank.fit import fitted, with_kernels
 from qlora_trainer.rank.foresight import foresee
 from qlora_trainer.rank.history import append_start
 from qlora_trainer.rank.isolation import check_isolation
@@ -79,6 +80,11 @@ def run(paths: PodPaths, rank: int, stop: StopSignal) -> Termination:
         model = load_model(sources.model, job.spec, device)
         if dataset.is_packed:
             check_isolation(model, job.spec.model.source)
+    with log.phase("choose_kernels", rank=rank):
+        kernels = choose(model, job.spec, device, dataset.is_packed, all_agree(device))
+        if not kernels.is_first:
+            told = with_kernels(job, kernels.kernels).spec
+            predicted = foresee(told, Path(sources.model), dataset, gpu_bytes(device))
     with log.phase("initialize", rank=rank):
         engine = make_engine(model, job)
     of = total_steps(dataset.mix, job.spec.training)
@@ -111,7 +117,9 @@ def run(paths: PodPaths, rank: int, stop: StopSignal) -> Termination:
     if held_out is not None:
         reader = load_reader(sources.model, job.spec.dataset)
         tokenizer = reader.tokenizer if is_processor(reader) else reader
-        evaluation = Evaluation(job, engine, held_out, tokenizer, of, standing, progress, stop)
+        evaluation = Evaluation(
+            job, engine, held_out, tokenizer, of, standing, progress, stop, kernels.loss_sum
+        )  # fmt: skip
     log.event("training", rank=rank, from_step=from_step, of=of, sequences=len(dataset))
     digests = None
     if rank == 0:
@@ -123,7 +131,7 @@ def run(paths: PodPaths, rank: int, stop: StopSignal) -> Termination:
         claim, rank, parse_duration(checkpoints.every), checkpoints.keep, facts, progress, more,
         lambda: evaluation.standing if evaluation else None,
     )  # fmt: skip
-    done = train(engine, dataset, job, from_step, of, saver, progress, stop, allocation, evaluation)
+    done = train(engine, dataset, job, from_step, of, saver, progress, stop, allocation, evaluation, kernels.loss_sum)
     progress.close()
     figures = {"step": progress.progress.step, "of": of, "fromStep": from_step, "loss": progress.progress.loss}
     if not done:

@@ -46,6 +46,7 @@ def environment(job: JobFile, paths: PodPaths, inherited: dict[str, str], cpus: 
         "HF_HUB_OFFLINE": "1",
         "HF_HOME": "/tmp/huggingface",  # noqa: S108 - the pod's own, the root is read-only
         "TRITON_CACHE_DIR": "/tmp/triton",  # noqa: S108
+        "TORCHINDUCTOR_CACHE_DIR": "/tmp/torchinductor",  # noqa: S108
         "TORCH_EXTENSIONS_DIR": "/tmp/torch_extensions",  # noqa: S108
         "PYTORCH_CUDA_ALLOC_CONF": "expandable_segments:True",
         "TORCH_CPP_LOG_LEVEL": "ERROR",
@@ -54,8 +55,8 @@ def environment(job: JobFile, paths: PodPaths, inherited: dict[str, str], cpus: 
         "PYTHONWARNINGS": "ignore::FutureWarning",
     }
     accelerator = "cpu" if job.spec.node.accelerator == "cpu" else "cuda"
-    if accelerator == "cpu":
-        defaults["TORCHDYNAMO_DISABLE"] = "1"  # nothing is compiled there, and importing the compiler takes seconds
+    if accelerator == "cpu" and job.spec.training.kernels != "compiled":
+        defaults["TORCHDYNAMO_DISABLE"] = "1"  # importing the compiler takes seconds
     forced = {"DS_ACCELERATOR": accelerator, ROOT_VARIABLE: str(paths.root), EPOCH_VARIABLE: str(epoch)}
     return defaults | inherited | forced
 
