@@ -23,6 +23,7 @@ from unit.trainer.tiny_model import save_model
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
 LONG = {"maxSteps": 1_000_000, "epochs": 1000, "schedule": "constant"}
+ALONE = {"nodes": 1, "training": LONG}
 
 
 class Desk:
@@ -141,7 +142,7 @@ def test_trains_on_two_pods_and_says_where_the_adapter_is(desk: Desk) -> None:
 
 
 def test_ctrl_c_checkpoints_and_the_same_command_goes_on(desk: Desk) -> None:
-    running = desk.start(training=LONG)
+    running = desk.start(**ALONE)
     desk.wait_for(running, lambda: desk.steps()[-1] >= 3)
     running.send_signal(signal.SIGINT)
     code, text = desk.end(running)
@@ -153,12 +154,12 @@ def test_ctrl_c_checkpoints_and_the_same_command_goes_on(desk: Desk) -> None:
     stopped_at = desk.steps()[-1]
     assert status["attempts"][0]["toStep"] == stopped_at
 
-    code, text = desk.run(training={"maxSteps": 6})
+    code, text = desk.run(nodes=1, training={"maxSteps": 6})
     assert code == 2
     assert "spec.training cannot change once the job has started; delete the job and create it again" in text
     assert "write --new" in text
 
-    again = desk.start(training=LONG)
+    again = desk.start(**ALONE)
     desk.wait_for(again, lambda: desk.steps()[-1] >= stopped_at + 2)
     again.send_signal(signal.SIGTERM)
     code, text = desk.end(again)
@@ -180,7 +181,7 @@ def test_a_pod_that_dies_is_followed_by_another_attempt(desk: Desk) -> None:
 
 def test_the_pods_see_no_secret_while_they_train_and_stop_when_the_command_is_killed(desk: Desk) -> None:
     desk.environment = dict.fromkeys(SECRETS_OF_SOURCES, "secret")
-    running = desk.start(training=LONG)
+    running = desk.start(**ALONE)
     desk.wait_for(running, lambda: desk.steps()[-1] >= 1)
     assert not any("=secret\0" in _environment(Path(f"/proc/{pid}")) for pid in desk.pods())
     running.kill()
@@ -229,9 +230,9 @@ def test_a_claim_without_a_folder_is_refused(desk: Desk) -> None:
 
 
 def test_one_command_at_a_time_uses_a_work_folder_and_new_begins_again(desk: Desk) -> None:
-    running = desk.start(training=LONG)
+    running = desk.start(**ALONE)
     desk.wait_for(running, lambda: desk.steps()[-1] >= 1)
-    code, text = desk.run(training=LONG)
+    code, text = desk.run(**ALONE)
     assert (code, "is in use by another qlora run" in text) == (2, True)
     for _ in range(2):
         running.send_signal(signal.SIGINT)
@@ -240,7 +241,7 @@ def test_one_command_at_a_time_uses_a_work_folder_and_new_begins_again(desk: Des
     assert code == 130, text
     assert desk.pods() == []
 
-    code, text = desk.run("--new", training={"maxSteps": 2})
+    code, text = desk.run("--new", nodes=1, training={"maxSteps": 2})
     assert code == 0, text
     assert desk.steps() == [1, 2]
     assert list((desk.root / "results/out/previous").iterdir())

@@ -41,5 +41,5 @@ def test_no_step_is_lost_or_repeated_and_the_losses_are_those_of_an_undisturbed_
     assert [line["step"] for line in lines] == list(range(1, STEPS + 1))
 
     undisturbed = Gang(tmp_path / "undisturbed", tiny_model)
-    undisturbed.train(nodes=2, training=TRAINING)
+    undisturbed.train(training=TRAINING)
     assert gang.losses() == pytest.approx(undisturbed.losses(), abs=1e-3)

@@ -46,9 +46,7 @@ def test_sigterm_reaches_all_ranks_at_once_and_the_run_resumes_exactly(gang: Gan
     assert pod.ranks() == []
 
     before = gang.losses()
-    (again,) = gang.new_pods(
-        slots=2, attempt=2, training={**LONG, "maxSteps": stopped.step + 2, "schedule": "constant"}
-    )
+    (again,) = gang.new_pods(attempt=2, training={**LONG, "maxSteps": stopped.step + 2, "schedule": "constant"})
     assert again.fetch() == 0
     again.start()
     assert again.wait() == 0, again.log()[-3000:]
@@ -57,7 +55,7 @@ def test_sigterm_reaches_all_ranks_at_once_and_the_run_resumes_exactly(gang: Gan
     assert list(gang.losses()) == [*before, stopped.step + 1, stopped.step + 2]
 
     adapter = (gang.output / "adapter/adapter_model.safetensors").stat().st_mtime_ns
-    (third,) = gang.new_pods(slots=1, attempt=3, training={**LONG, "maxSteps": stopped.step + 2})
+    (third,) = gang.new_pods(attempt=3, training={**LONG, "maxSteps": stopped.step + 2})
     assert third.fetch() == 0
     third.start()
     assert third.wait() == 0
