@@ -93,7 +93,7 @@ def print_speed(model_folder: Path, spec: QLoRAJobSpec, dataset: Dataset, second
         (portion,) = micro_batches(batch(dataset, spec, step), 0, 1, spec.training.micro_batch_size)
         if step == 1:  # the first is not counted
             begin = time.perf_counter()
-        loss_sum(model, collate(dataset, portion, CPU)).backward()
+        loss_sum(model, collate(dataset, portion)).backward()
         tokens += int(dataset.lengths[portion].sum()) if step else 0
         step += 1
     rate = tokens / (time.perf_counter() - begin)

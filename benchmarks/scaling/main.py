@@ -33,6 +33,7 @@ def main() -> None:
             "checkpointing": not options.keep_activations, "accelerator": options.accelerator,
             "stage": stage, "accumulation": accumulation, "steps": options.steps if accumulation == 1 else 1,
             "kernels": kernels, "batch": options.batch, "targets": options.targets,
+            "communication_dtype": options.communication_dtype, "overlaps": options.overlap,
         }
         for kernels in options.kernels
         for accumulation in options.accumulation
@@ -135,6 +136,8 @@ def parse_arguments() -> argparse.Namespace:
         "--batch", choices=["packed", "full"], default="packed",
         help="packed: documents of instruction lengths; full: four sequences of a quarter of --sequence-length",
     )  # fmt: skip
+    parser.add_argument("--communication-dtype", default="float32", help="deepspeed.communicationDtype")
+    parser.add_argument("--overlap", action="store_true", help="DeepSpeed's overlap_comm")
     parser.add_argument("--targets", default="all-linear", help="adapter.targets")
     parser.add_argument("--rank", type=int, default=64)
     parser.add_argument("--sequence-length", type=int, default=8192, help="tokens of a micro-step of one GPU")

@@ -83,7 +83,11 @@ def job_of(case: dict[str, Any], world_size: int) -> JobFile:
             "kernels": case["kernels"],
             "gradientCheckpointing": case["checkpointing"],
         },
-        "deepspeed": {"zeroStage": case["stage"]},
+        "deepspeed": {
+            "zeroStage": case["stage"],
+            "communicationDtype": case["communication_dtype"],
+            "config": {"zero_optimization": {"overlap_comm": case["overlaps"]}} if case["stage"] else {},
+        },
     }
     hosts = [f"host-{number}" for number in range(world_size)]
     return JobFile(

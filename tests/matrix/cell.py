@@ -69,7 +69,7 @@ def try_cell(job: JobFile, model_folder: Path, dataset: Any, output: Path, devic
     before = None
     losses = []
     for step in range(STEPS):
-        loss = loss_sum(engine, collate(dataset, [rank], engine.device))
+        loss = loss_sum(engine, collate(dataset, [rank]))
         engine.backward(loss / 10 + (allocation.penalty() if allocation else 0), scale_wrt_gas=False)
         if allocation:
             allocation.before_step()

@@ -69,7 +69,7 @@ def trial(model: Path, stage: int, dtype: str, dataset: Any) -> dict[str, Any]:
     for _ in range(STEPS):
         total = torch.zeros(1, dtype=torch.float64)
         for number in range(MICRO_BATCHES):
-            loss = loss_sum(engine, collate(dataset, [comm.get_rank() * MICRO_BATCHES + number], engine.device))
+            loss = loss_sum(engine, collate(dataset, [comm.get_rank() * MICRO_BATCHES + number]))
             engine.backward(loss / 20, scale_wrt_gas=False)
             engine.step()
             total += loss.detach().double()

@@ -80,7 +80,7 @@ def test_the_loss_is_the_mean_over_learned_tokens_packed_or_not(gang: Gang, mode
     assert len(packed) < len(apart) == len(ROWS)
     model.eval()
     with torch.no_grad():
-        total = sum(loss_sum(model, collate(apart, [number], CPU)).item() for number in range(len(apart)))
+        total = sum(loss_sum(model, collate(apart, [number])).item() for number in range(len(apart)))
     model.train()
     expected = total / int(apart.targets.sum())
     assert mean_loss(model, apart, 1, lambda: True) == pytest.approx(expected, rel=1e-6)

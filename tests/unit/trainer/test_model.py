@@ -80,7 +80,7 @@ def test_an_evaluation_does_not_spoil_the_gradients(tiny_model: Path, rows: Data
 
     def gradients() -> torch.Tensor:
         model.zero_grad()
-        loss_sum(model, collate(rows, [0, 1], CPU)).backward()
+        loss_sum(model, collate(rows, [0, 1])).backward()
         return torch.cat([p.grad.flatten() for p in model.parameters() if p.grad is not None])
 
     before = gradients()
@@ -95,7 +95,7 @@ def test_checkpointing_activations_changes_no_gradient(tiny_model: Path, rows: D
     def gradients(checkpointing: bool) -> torch.Tensor:
         model = load(tiny_model, training={"gradientCheckpointing": checkpointing}, adapter={"dropout": 0.3})
         torch.manual_seed(3)
-        loss_sum(model, collate(rows, [0, 1, 2], CPU)).backward()
+        loss_sum(model, collate(rows, [0, 1, 2])).backward()
         return torch.cat([p.grad.flatten() for p in model.parameters() if p.requires_grad])
 
     plain = gradients(False)
@@ -111,8 +111,8 @@ def test_the_loss_is_that_of_transformers_on_the_learned_tokens(tiny_model: Path
         labels = torch.where(learned, ids.long(), IGNORED)[None]
         mean = model(input_ids=ids.long()[None], labels=labels).loss
         total += mean.item() * int(learned[1:].sum())
-    alone = sum(loss_sum(model, collate(rows, [number], CPU)).item() for number in range(len(rows)))
-    together = loss_sum(model, collate(rows, [0, 1, 2], CPU)).item()
+    alone = sum(loss_sum(model, collate(rows, [number])).item() for number in range(len(rows)))
+    together = loss_sum(model, collate(rows, [0, 1, 2])).item()
     assert alone == pytest.approx(total, rel=1e-5)
     assert together == pytest.approx(total, rel=1e-5)
 

@@ -18,7 +18,6 @@ from qlora_trainer.rank.order import Mix
 from qlora_trainer.rank.packing import Packing, one_a_sequence, pack
 from unit.trainer.small_models import COUNTS_ITS_OWN_POSITIONS, FAMILIES, HAS_RECURRENT_LAYERS, build
 
-CPU = torch.device("cpu")
 LENGTHS = np.array([5, 17, 1, 9, 23, 2, 12, 8])
 
 
@@ -51,7 +50,7 @@ def loss_and_gradient(model: Any, data: Dataset, micro_batch_size: int) -> tuple
     loss = 0.0
     for begin in range(0, len(data), micro_batch_size):
         portion = list(range(begin, min(begin + micro_batch_size, len(data))))
-        part = loss_sum(model, collate(data, portion, CPU)) / learned
+        part = loss_sum(model, collate(data, portion)) / learned
         part.backward()
         loss += part.item()
     return loss, torch.cat([p.grad.flatten() for p in model.parameters() if p.grad is not None])
@@ -74,7 +73,7 @@ def test_loss_and_gradient_are_those_of_the_documents_one_by_one(family: str) ->
 def test_another_first_document_changes_no_logit_of_the_second(family: str) -> None:
     model = build(family)
     data = dataset(pack(LENGTHS, 128, seed=0))
-    batch = collate(data, [0], CPU)
+    batch = collate(data, [0])
     assert batch.position_ids is not None
     end = int((batch.position_ids[0] == 0).nonzero()[1])
     changed = batch.input_ids.clone()
@@ -118,7 +117,7 @@ def test_a_model_without_position_ids_is_refused() -> None:
 def test_positions_begin_anew_in_each_document_and_in_the_padding() -> None:
     packing = Packing(np.array([0, 1, 2]), np.array([0, 2, 3]))
     data = dataset(packing, np.array([3, 2, 2]))
-    batch = collate(data, [0, 1], CPU)
+    batch = collate(data, [0, 1])
     assert batch.attention_mask is None
     assert batch.position_ids is not None
     assert batch.position_ids.tolist() == [[0, 1, 2, 0, 1], [0, 1, 0, 1, 2]]
@@ -130,6 +129,6 @@ def test_nothing_is_predicted_across_a_boundary_or_in_the_padding() -> None:
     data = dataset(packing, np.array([3, 2, 2]))
     data.learned[:] = True
     data.learned[data.offsets[:-1]] = False
-    labels = collate(data, [0, 1], CPU).labels
+    labels = collate(data, [0, 1]).labels
     ids = data.ids.tolist()
     assert labels.tolist() == [[ids[1], ids[2], IGNORED, ids[4], IGNORED], [ids[6], *[IGNORED] * 4]]

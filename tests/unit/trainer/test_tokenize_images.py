@@ -50,7 +50,7 @@ def tokenised(model: Path, folder: Path, *rows: Any, length: int = 256, **datase
 @pytest.mark.parametrize("family", FAMILIES)
 def test_tokens_and_pixels_are_the_processors_own(vlms: Path, folder: Path, family: str) -> None:
     dataset, processor = tokenised(vlms / family, folder, TWO)
-    batch = collate(dataset, [0], torch.device("cpu"))
+    batch = collate(dataset, [0])
     parts = [{"type": "image"}, {"type": "text", "text": "then "}, {"type": "image"}, {"type": "text", "text": "?"}]
     answer = {"role": "assistant", "content": [{"type": "text", "text": "red, blue"}]}
     text = processor.apply_chat_template([{"role": "user", "content": parts}, answer])
@@ -129,6 +129,6 @@ def test_an_image_that_is_cut_off_is_refused(vlms: Path, folder: Path) -> None:
 def test_rows_of_text_are_read_by_a_model_that_sees(vlms: Path, folder: Path, dataset: dict[str, str]) -> None:
     fields = {"instruction": "a", "output": "b", "text": "abc", "prompt": "a", "completion": "b"}
     made, _ = tokenised(vlms / "gemma3", folder, fields, **dataset)
-    batch = collate(made, [0], torch.device("cpu"))
+    batch = collate(made, [0])
     assert batch.images is not None
     assert batch.images.keys() == {"token_type_ids"}

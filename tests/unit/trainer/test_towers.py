@@ -126,7 +126,7 @@ def test_a_choice_of_towers_changes_exactly_the_modules_that_it_names(
     optimizer = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=0.01, weight_decay=0)
     for _ in range(3):
         optimizer.zero_grad()
-        loss_sum(model, collate(dataset, [0, 1, 4], CPU)).backward()
+        loss_sum(model, collate(dataset, [0, 1, 4])).backward()
         optimizer.step()
     changed = {name for name, value in model.named_parameters() if not torch.equal(value, everything[name])}
     named = expected(vlms / family, CHOICES[choice])
@@ -138,7 +138,7 @@ def test_a_choice_of_towers_changes_exactly_the_modules_that_it_names(
     model.save_pretrained(tmp_path / "adapter")
     spec_of_job = job(adapter={"rank": 4, "alpha": 8, **CHOICES[choice]})
     loaded = PeftModel.from_pretrained(load_base(str(vlms / family), spec_of_job, CPU), tmp_path / "adapter").eval()
-    batch = collate(dataset, [0], CPU)
+    batch = collate(dataset, [0])
     with torch.no_grad():
         assert torch.allclose(loss_sum(loaded, batch), loss_sum(model.eval(), batch), rtol=1e-4)
 
@@ -174,7 +174,7 @@ def test_towers_of_several_types_pass_on_what_the_next_one_reads(vlms: Path, row
     changes = {"adapter": {"towers": towers}, "quantization": {"computeDtype": "bfloat16"}}
     model = load_model(str(vlms / "idefics3"), job(**changes), CPU)
     assert {value.dtype for value in trained(model).values()} == {torch.float32}
-    loss_sum(model, collate(dataset, [0, 4], CPU)).backward()
+    loss_sum(model, collate(dataset, [0, 4])).backward()
     assert all(value.grad.isfinite().all() for value in model.parameters() if value.requires_grad)
 
 
@@ -207,6 +207,6 @@ def test_a_text_after_an_image_is_read_as_if_there_had_been_none(vlms: Path, row
     dataset = tokenised(vlms / "qwen2_5_vl", rows, tmp_path / "tokens")
     model = load_model(str(vlms / "qwen2_5_vl"), job(), CPU)
     with torch.no_grad():
-        alone = loss_sum(model, collate(dataset, [4], CPU))
-        loss_sum(model, collate(dataset, [0, 1], CPU))
-        assert torch.equal(loss_sum(model, collate(dataset, [4], CPU)), alone)
+        alone = loss_sum(model, collate(dataset, [4]))
+        loss_sum(model, collate(dataset, [0, 1]))
+        assert torch.equal(loss_sum(model, collate(dataset, [4])), alone)

@@ -45,14 +45,13 @@ def probe(model: Any, is_packed: bool) -> MicroBatch:
     mask = positions = None
     if is_packed:
         row = torch.cat([torch.arange(first), torch.arange(length - first)])
-        positions = torch.stack([row, torch.arange(length)]).to(model.device)
+        positions = torch.stack([row, torch.arange(length)])
         labels[0, first - 1] = IGNORED
     else:
         mask = torch.ones_like(ids)
         mask[1, -first:] = 0
         labels[1, -first - 1 :] = IGNORED
-        mask = mask.to(model.device)
-    return MicroBatch(ids.to(model.device), labels.to(model.device), mask, positions)
+    return MicroBatch(ids, labels, mask, positions)
 
 
 def answer(model: Any, loss_of: Callable[[Any, MicroBatch], Tensor], batch: MicroBatch) -> Answer:

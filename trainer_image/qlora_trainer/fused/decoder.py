@@ -51,7 +51,7 @@ class Decoder:
 
     def loss_sum(self, batch: MicroBatch) -> Tensor:
         """Sum of the negative log-likelihoods of the learned tokens: a float32 scalar."""
-        documents = documents_of(batch)
+        documents = documents_of(batch).to(self._norm.device)
         refresh(group for layer in self._layers for group in layer.groups)
         x: Tensor = self._decoder.embed_tokens(documents.ids)
         x = x.detach().requires_grad_(torch.is_grad_enabled())  # so that the first layer is compiled as the others are

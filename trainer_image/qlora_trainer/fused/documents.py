@@ -9,6 +9,7 @@ from torch import Tensor
 
 from qlora_trainer.rank.likelihood import IGNORED
 from qlora_trainer.rank.loss import MicroBatch
+from qlora_trainer.rank.transfer import moved
 
 
 class Documents(NamedTuple):
@@ -26,6 +27,11 @@ class Documents(NamedTuple):
     """Where documents begin, and the end of the last one: int32 of shape (documents + 1,)."""
     longest: int
     """Tokens of the longest document."""
+
+    def to(self, device: torch.device) -> Documents:
+        """The same on a device."""
+        ids, labels, learned, positions, boundaries = (moved(tensor, device) for tensor in self[:-1])
+        return Documents(ids, labels, learned, positions, boundaries, self.longest)
 
 
 def documents_of(batch: MicroBatch) -> Documents:

@@ -27,6 +27,7 @@ from qlora_trainer.fused.head import head_of
 from qlora_trainer.fused.norm import norm
 from qlora_trainer.fused.rotary import turn_by_kernel
 from qlora_trainer.rank.loss import MicroBatch
+from qlora_trainer.rank.transfer import moved
 
 _INTO = ("q_proj", "k_proj", "v_proj")
 ATTENTION = "qlora_documents"
@@ -80,7 +81,7 @@ class Generic:
 
     def loss_sum(self, batch: MicroBatch) -> Tensor:
         """Sum of the negative log-likelihoods of the learned tokens: a float32 scalar."""
-        documents = documents_of(batch)
+        documents = documents_of(batch).to(self._base.device)
         hidden = self._in_one_row(documents) if self._is_flash else self._as_given(batch)
         return self._head.loss_sum(hidden, documents.labels, documents.learned)
 
@@ -100,12 +101,14 @@ class Generic:
         return hidden[0]
 
     def _as_given(self, batch: MicroBatch) -> Tensor:
-        positions = {} if batch.position_ids is None else {"position_ids": batch.position_ids}
+        device = self._base.device
+        positions = {} if batch.position_ids is None else {"position_ids": moved(batch.position_ids, device)}
+        mask = None if batch.attention_mask is None else moved(batch.attention_mask, device)
         output = self._base.base_model(
-            input_ids=batch.input_ids, attention_mask=batch.attention_mask, use_cache=False, **positions
+            input_ids=moved(batch.input_ids, device), attention_mask=mask, use_cache=False, **positions
         )
         hidden: Tensor = output.last_hidden_state.flatten(0, 1)
-        return hidden if batch.attention_mask is None else hidden[batch.attention_mask.flatten().bool()]
+        return hidden if mask is None else hidden[mask.flatten().bool()]
 
     def _replace(self, module: Any) -> None:
         """Gives a module another forward, if it is of a kind that is known."""

@@ -69,7 +69,7 @@ def mean_loss(
     total = torch.zeros((), dtype=torch.float64)
     with evaluating(engine):
         for portion in portions(held_out.lengths, comm.get_rank(), comm.get_world_size(), micro_batch_size):
-            loss = (loss_of or loss_sum)(engine, collate(held_out, portion.sequences, engine.device))
+            loss = (loss_of or loss_sum)(engine, collate(held_out, portion.sequences))
             if portion.counts:
                 total += loss.double().cpu()
             if not goes_on():

@@ -76,7 +76,7 @@ def train(
         for number, sequences in enumerate(portions):
             position = step * training.global_batch_size + rank * share + number * training.micro_batch_size
             torch.manual_seed(training.seed + position)  # dropout is a function of seed and position in the data
-            loss = (loss_of or loss_sum)(engine, collate(dataset, sequences, engine.device))
+            loss = (loss_of or loss_sum)(engine, collate(dataset, sequences))
             total += loss.detach().double()
             is_last = number == len(portions) - 1
             penalty = allocation.penalty() if allocation is not None and is_last else 0.0
@@ -85,16 +85,16 @@ def train(
                 engine.step()
         agreed = torch.stack([total, *_votes(engine.device, stop.requested, saver.is_due)])
         comm.all_reduce(agreed)
-        mean_loss = float(agreed[0]) / learned
+        if allocation is not None:
+            allocation.before_step()
+        engine.step()
+        mean_loss = float(agreed[0]) / learned  # after the step, which the GPU has been given meanwhile
         if not math.isfinite(mean_loss):
             raise TrainerError(
                 Reason.LOSS_DIVERGED,
                 f"the loss is {mean_loss} at step {step + 1}; write a smaller training.learningRate than "
                 f"{training.learning_rate:g}, or a larger warmupRatio",
             )
-        if allocation is not None:
-            allocation.before_step()
-        engine.step()
         if allocation is not None:
             allocation.after_step(step + 1)
         norm = float(engine.get_global_grad_norm() or 0.0)

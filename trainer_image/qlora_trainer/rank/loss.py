@@ -9,10 +9,15 @@ from torch.nn.utils.rnn import pad_sequence
 
 from qlora_trainer.rank.data import Dataset, Document
 from qlora_trainer.rank.likelihood import IGNORED, negative_log_likelihood
+from qlora_trainer.rank.transfer import moved
 
 
 class MicroBatch(NamedTuple):
-    """Sequences padded at the end to one length; what is not None is int64 of shape (sequences, length)."""
+    """Sequences padded at the end to one length; what is not None is int64 of shape (sequences, length).
+
+    It stays on the host until its loss is computed: what has to be counted in it is counted there, where nobody has to
+    wait for the GPU.
+    """
 
     input_ids: torch.Tensor
     labels: torch.Tensor
@@ -25,7 +30,7 @@ class MicroBatch(NamedTuple):
     """What a model that sees reads beside these; None for any other."""
 
 
-def collate(dataset: Dataset, sequences: list[int], device: torch.device) -> MicroBatch:
+def collate(dataset: Dataset, sequences: list[int]) -> MicroBatch:
     """A micro-batch of some sequences. The labels are shifted: position i holds token i + 1."""
     rows = [dataset.sequence(number) for number in sequences]
     ids = [torch.cat([document.ids for document in row]).long() for row in rows]
@@ -33,7 +38,7 @@ def collate(dataset: Dataset, sequences: list[int], device: torch.device) -> Mic
     longest = max(map(len, ids))
 
     def padded(values: list[torch.Tensor], padding: int = 0) -> torch.Tensor:
-        return pad_sequence(values, batch_first=True, padding_value=padding).to(device)
+        return pad_sequence(values, batch_first=True, padding_value=padding)
 
     mask = positions = None
     if dataset.is_packed:
@@ -44,8 +49,7 @@ def collate(dataset: Dataset, sequences: list[int], device: torch.device) -> Mic
     images = None
     if dataset.images is not None:
         documents = [document for number in sequences for document in dataset.documents(number)]
-        inputs = dataset.images.inputs(documents, padded(ids).cpu())
-        images = {name: value.to(device) for name, value in inputs.items()}
+        images = dataset.images.inputs(documents, padded(ids))
     return MicroBatch(padded(ids), labels, mask, positions, images)
 
 
@@ -68,16 +72,17 @@ def loss_sum(model: Any, batch: MicroBatch) -> torch.Tensor:
     The output layer is applied only where some sequence of the micro-batch learns: with a large vocabulary it is
     a good part of the work, and its logits are much of the memory.
     """
-    positions = (batch.labels != IGNORED).any(dim=0).nonzero().squeeze(1)
-    output = model(
-        input_ids=batch.input_ids,
-        attention_mask=batch.attention_mask,
-        logits_to_keep=positions,
-        use_cache=False,
+    kept = (batch.labels != IGNORED).any(dim=0).nonzero().squeeze(1)
+    given: dict[str, torch.Tensor | None] = {
+        "input_ids": batch.input_ids, "attention_mask": batch.attention_mask, "logits_to_keep": kept,
         **({} if batch.position_ids is None else {"position_ids": batch.position_ids}),
         **(batch.images or {}),
+    }  # fmt: skip
+    device = model.device
+    output = model(
+        use_cache=False, **{name: value if value is None else moved(value, device) for name, value in given.items()}
     )
-    loss = negative_log_likelihood(output.logits, batch.labels[:, positions])
+    loss = negative_log_likelihood(output.logits, moved(batch.labels[:, kept], device))
     if batch.images is not None and torch.is_grad_enabled():
         loss = loss + _touch_all(model)
     return loss
