@@ -7,7 +7,7 @@ PYTEST := $(BIN)/pytest
 # Files of tests side by side, one a core; a rank more on the same core would only wait.
 SPREAD := OMP_NUM_THREADS=1 $(PYTEST) --numprocesses logical --dist loadfile
 
-.PHONY: help demo test test-fast test-matrix test-chart test-object-storage test-integration test-faults test-e2e test-survival lint format typecheck generate verify \
+.PHONY: help demo test test-fast test-matrix test-chart test-object-storage test-integration test-faults test-e2e test-queues test-survival lint format typecheck generate verify \
         venv lock binaries kueue object-store images cluster-up cluster-down benchmark-job benchmark-recovery benchmark-operator parity clean
 
 help: ## This list
@@ -16,7 +16,7 @@ help: ## This list
 demo: venv ## Fine-tune a small model on two nodes of a local cluster (or of KUBECONFIG's) and talk to it
 	@$(BIN)/python -m dev.demo.main
 
-test: build-meanwhile lint typecheck verify test-unit test-chart test-object-storage test-integration test-faults-part test-e2e ## The whole suite
+test: build-meanwhile lint typecheck verify test-unit test-chart test-object-storage test-integration test-faults-part test-e2e ## All tests but those with a target of their own for their length
 
 .PHONY: build-meanwhile
 build-meanwhile:   # in what time the tests leave; who needs a binary waits for it
@@ -38,8 +38,8 @@ test-chart: venv binaries ## The Helm chart, rendered
 test-object-storage: venv object-store ## Sources and results in a real S3 server
 	$(SPREAD) tests/object_storage
 
-test-integration: venv binaries kueue ## The operator against a real API server
-	$(SPREAD) tests/integration
+test-integration: venv binaries ## The operator against a real API server
+	$(SPREAD) tests/integration --ignore=tests/integration/test_kueue.py
 
 .PHONY: test-faults-part
 test-faults-part: venv binaries
@@ -49,7 +49,12 @@ test-faults: venv binaries ## The operator behind a proxy that disturbs each of 
 	ALL_FAULTS=1 $(PYTEST) tests/faults
 
 test-e2e: venv images cluster-up ## Real kubelets, real images, a real model
-	KUBECONFIG= $(PYTEST) tests/e2e --ignore=tests/e2e/test_survival.py --ignore=tests/e2e/test_limits.py
+	KUBECONFIG= $(PYTEST) tests/e2e --ignore=tests/e2e/test_survival.py --ignore=tests/e2e/test_limits.py \
+	  --ignore=tests/e2e/test_kueue.py
+
+test-queues: venv kueue images cluster-up ## Jobs in the queues of a real Kueue (half an hour, ten minutes of it to build Kueue)
+	$(PYTEST) tests/integration/test_kueue.py
+	KUBECONFIG= $(PYTEST) tests/e2e/test_kueue.py
 
 test-survival: venv images cluster-up ## Jobs on real nodes to which everything happens (twenty minutes)
 	KUBECONFIG= $(PYTEST) tests/e2e/test_survival.py tests/e2e/test_limits.py

@@ -65,7 +65,7 @@ def trial(model: Path, stage: int, dtype: str, dataset: Any) -> dict[str, Any]:
     job = job_of(Cell("lora", "nf4", stage, False), 2, changes, "cpu")
     engine = make_engine(load_model(str(model), job.spec, torch.device("cpu")), job)
     sent.clear()
-    losses = []
+    losses, norms = [], []
     for _ in range(STEPS):
         total = torch.zeros(1, dtype=torch.float64)
         for number in range(MICRO_BATCHES):
@@ -75,10 +75,12 @@ def trial(model: Path, stage: int, dtype: str, dataset: Any) -> dict[str, Any]:
             total += loss.detach().double()
         comm.all_reduce(total)
         losses.append(float(total))
+        norms.append(float(engine.get_global_grad_norm()))
     gradients = dict(sent)
     state = gather_state(engine)
     engine.destroy()
-    return {"losses": losses, "sent": gradients, "finite": all(bool(v.isfinite().all()) for v in state.values())}
+    finite = all(bool(value.isfinite().all()) for value in state.values())
+    return {"losses": losses, "norms": norms, "sent": gradients, "finite": finite}
 
 
 def main() -> None:

@@ -90,3 +90,13 @@ def test_the_losses_stay_within_half_a_percent(found: Found, stage: int) -> None
         assert half["losses"] == pytest.approx(whole["losses"], rel=0.005)
         assert half["losses"] != whole["losses"], "nothing was rounded"
         assert half["losses"][-1] < half["losses"][0], "nothing was learned"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("stage", STAGES)
+def test_gradients_are_clipped_by_the_same_norm_at_each_stage(found: Found, stage: int) -> None:
+    """Our own for ZeRO-0, 1 and 2, DeepSpeed's for ZeRO-3."""
+    for rank in found:
+        norms = rank[f"{stage} float32"]["norms"]
+        assert norms == pytest.approx(rank["0 float32"]["norms"], rel=1e-4)
+        assert max(norms) > 1, "nothing was clipped"

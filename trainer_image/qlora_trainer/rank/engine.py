@@ -9,7 +9,7 @@ import deepspeed
 from qlora_api.estimate.trained import bucket_elements
 from qlora_api.job_file import JobFile
 from qlora_trainer.deepspeed_config import communication_data_type, handed_on
-from qlora_trainer.rank.gradient_norm import speed_up
+from qlora_trainer.rank.gradient_norm import replace_norm
 from qlora_trainer.rank.link import with_communication_dtype
 from qlora_trainer.rank.optimizers import make_optimizer
 from qlora_trainer.rank.stage3 import is_shared_out_from_host, share_out
@@ -58,7 +58,7 @@ def make_engine(model: Any, job: JobFile) -> Any:
     engine, _, _, _ = deepspeed.initialize(
         model=model, model_parameters=trainable, optimizer=make_optimizer(model, job), config=config
     )
-    speed_up(engine.optimizer)
+    replace_norm(engine)
     return engine
 
 

@@ -1,7 +1,8 @@
-"""The norm of a rank's gradients in a few kernels.
+"""The norm of the gradients, and clipping by it, in a few kernels.
 
 DeepSpeed starts three for each tensor and computes in float64 (runtime/zero/stage_1_and_2.py, `get_grad_norm_direct`):
-with hundreds of small tensors the GPU waits for the host longer than the sums take.
+with hundreds of small tensors the GPU waits for the host longer than the sums take. Without ZeRO it keeps the norm to
+itself (runtime/engine.py, `clip_fp32_gradients`).
 """
 
 from __future__ import annotations
@@ -11,22 +12,30 @@ from typing import Any
 
 import torch
 from deepspeed import comm
-from torch.nn.utils import get_total_norm
+from torch.nn.utils import clip_grad_norm_, get_total_norm
 
 INVALID = -1.0
 """What DeepSpeed takes for a norm that is not finite; it leaves the step out then."""
 
 
-def speed_up(optimizer: Any) -> None:
-    """Replaces the method of the optimizer of ZeRO-1 and 2; others stay as they are."""
-    if not hasattr(optimizer, "real_dp_process_group") or not hasattr(optimizer, "get_grad_norm_direct"):
-        return
+def replace_norm(engine: Any) -> None:
+    """Lets an engine of ZeRO-0, 1 or 2 compute the norm by these functions, but with an optimizer on the host."""
+    stage = engine.zero_optimization_stage()
+    if stage == 0:
+        engine.clip_fp32_gradients = lambda: _clip(engine)
+    elif stage < 3:
+        engine.optimizer.get_grad_norm_direct = lambda gradients, *_: _norm(engine.optimizer, gradients)
 
-    def norm(gradients: Iterable[torch.Tensor], _: Any, norm_type: float = 2) -> torch.Tensor:
-        assert norm_type == 2, "clipping is by the Euclidean norm"
-        own = [each for each in gradients if not getattr(each, "_zero_padding", False)]
-        squared = get_total_norm(own, norm_type).square() if own else torch.zeros((), device=optimizer.device)
-        comm.all_reduce(squared, group=optimizer.dp_process_group)
-        return torch.where(squared.isfinite(), squared.sqrt(), INVALID)
 
-    optimizer.get_grad_norm_direct = norm
+def _clip(engine: Any) -> None:
+    """The gradients are the same on every rank."""
+    parameters = [parameter for parameter in engine.module.parameters() if parameter.requires_grad]
+    engine._global_grad_norm = clip_grad_norm_(parameters, engine.gradient_clipping())
+
+
+def _norm(optimizer: Any, gradients: Iterable[torch.Tensor]) -> torch.Tensor:
+    """Of all ranks' gradients, each of which has some of its own."""
+    own = [each for each in gradients if not getattr(each, "_zero_padding", False)]
+    squared = get_total_norm(own).square() if own else torch.zeros((), device=optimizer.device)
+    comm.all_reduce(squared, group=optimizer.dp_process_group)
+    return torch.where(squared.isfinite(), squared.sqrt(), INVALID)
