@@ -35,7 +35,14 @@ install_dependencies() {
     trainer_image/build/install.sh .venv requirements/trainer.txt cpu
   step "Installing the trainer to compare with" uv pip install --python .venv --require-hashes --no-deps \
     --requirements requirements/parity.txt
+  step "Installing Triton apart, for the tests of kernels in its interpreter" install_triton
   step "Compiling the libraries' Python code" compile_libraries
+}
+
+# Beside the libraries: torch for CPUs takes another way through its imports where it finds Triton.
+install_triton() {
+  .venv/bin/python trainer_image/build/select_lock.py requirements/trainer.txt --only triton >.venv/triton.txt
+  uv pip install --python .venv --target .venv/triton --require-hashes --no-deps --requirements .venv/triton.txt
 }
 
 # Where Python may not write bytecode, each of the tests' many processes would compile torch and transformers anew.
