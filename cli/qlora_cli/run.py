@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -29,6 +30,7 @@ from qlora_cli.stop import Stop
 from qlora_cli.volumes import local_path, needed_volumes
 from qlora_cli.work_folder import Body, WorkFolder
 from qlora_operator.plan.budget import HOUR, delay, exhausted
+from qlora_operator.plan.ladder import step_down
 from qlora_trainer.paths import DEVICES_VARIABLE
 
 GRACE_SECONDS = 60
@@ -96,16 +98,21 @@ class _LocalRun:
                 return self._stop.exit_code
             self._counted += ended.restarts
             recent = sum(time.monotonic() - then < HOUR for then in self._disruptions)
-            end = exhausted(reason, self._spec.run_policy, self._counted, recent)
+            less = step_down(self._spec, reason, outcome, self._status.portion)
+            end = None if less else exhausted(reason, self._spec.run_policy, self._counted, recent)
             if end is not None:
                 self._close(reason, ended, Phase.FAILED)
                 self._explain(reason, ended, end)
                 return 1
-            self._close(reason, ended, Phase.RESTARTING)
-            if policy_of(reason).counted:
+            if less is not None:
+                outcome = outcome.model_copy(update={"message": less.message})
+                ended = replace(ended, outcome=outcome)
+                self._status = self._status.model_copy(update={"portion": less.portion})
+            elif policy_of(reason).counted:
                 self._counted += 1
             else:
                 self._disruptions.append(time.monotonic())
+            self._close(reason, ended, Phase.RESTARTING)
             seconds = delay(self._status.attempts)
             self._say(f"{reason}: {outcome.message}; next attempt in {format_duration(seconds)}; {ended.pod.log}")
             self._stop.wait(seconds)
@@ -145,6 +152,7 @@ class _LocalRun:
             status_port=status_port,
             max_restarts_in_place=max(0, spec.run_policy.max_restarts - self._counted),
             termination_grace_period_seconds=GRACE_SECONDS,
+            portion=self._status.portion,
             spec=spec,
         )
         pods = []

@@ -8,6 +8,7 @@ from pydantic import Field
 
 from qlora_api import names
 from qlora_api.base import ApiModel
+from qlora_api.portion import Portion
 from qlora_api.spec import QLoRAJobSpec
 
 
@@ -29,6 +30,8 @@ class JobFile(ApiModel):
     """Times that the ranks may be started again inside the living pods of this attempt."""
     termination_grace_period_seconds: int
     """Time between SIGTERM and SIGKILL of a pod."""
+    portion: Portion | None = None
+    """What a rank holds at once after the memory of a GPU did not suffice; None: as `spec.training` says."""
     spec: QLoRAJobSpec
 
     @property

@@ -135,6 +135,10 @@ class Termination(Report):
     adapter: Text | None = None
     """Folder of the adapter inside the pod."""
     peak_memory_bytes: Step | None = None
+    micro_batch_size: Step | None = None
+    """Sequences that the rank held at once, if the memory of its GPU ran out in training."""
+    gradient_checkpointing: bool | None = None
+    """Whether activations were computed again, likewise."""
 
 
 PROGRESS_LIMIT = 16_384

@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from qlora_api.base import ApiModel
+from qlora_api.portion import Portion
 
 
 class Phase(StrEnum):
@@ -184,6 +185,8 @@ class QLoRAJobStatus(ApiModel):
     """How far the training is."""
     memory: Memory | None = None
     """How much of a GPU's memory a rank needs."""
+    portion: Portion | None = None
+    """What a rank holds at once since the memory of a GPU did not suffice, with training.onGPUOutOfMemory."""
     output: Output | None = None
     """What the job has produced."""
 

@@ -28,6 +28,10 @@ REFUSALS: dict[str, tuple[dict[str, Any], str]] = {
         {"training": {"fit": "auto", "microBatchSize": 2}},
         "training.microBatchSize is chosen with fit: auto; remove it, or write fit: manual",
     ),
+    "a micro-batch of one that may be halved": (
+        {"training": {"onGPUOutOfMemory": "halve-micro-batch"}},
+        "a micro-batch of 1 cannot be halved; write a larger microBatchSize, fit: auto, or onGPUOutOfMemory: fail",
+    ),
     "zero nodes": ({"nodes": 0}, "spec.nodes in body should be greater than or equal to 1"),
     "rank too large": ({"adapter": {"rank": 5000}}, "spec.adapter.rank in body should be less than or equal to 1024"),
     "learning rate of zero": ({"training": {"learningRate": 0}}, "spec.training.learningRate"),

@@ -100,6 +100,12 @@ class QLoRAJobSpec(ApiModel):
                 "self.training.fit == 'manual' || self.training.microBatchSize == 1",
                 "training.microBatchSize is chosen with fit: auto; remove it, or write fit: manual",
             ),
+            (
+                "self.training.onGPUOutOfMemory == 'fail' || self.training.fit == 'auto' || "
+                "self.training.microBatchSize > 1",
+                "training.onGPUOutOfMemory: a micro-batch of 1 cannot be halved; write a larger microBatchSize, "
+                "fit: auto, or onGPUOutOfMemory: fail",
+            ),
             FLOAT16_NEEDS_A_GPU,
             *methods.rules(),
             *kernels.rules(),

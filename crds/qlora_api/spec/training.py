@@ -48,6 +48,11 @@ class TrainingSpec(ApiModel):
     fit: Literal["manual", "auto"] = "manual"
     """auto: the largest microBatchSize for the GPU's memory, and gradientCheckpointing only where nothing fits without;
     the result is the same. manual: both as they are written."""
+    on_gpu_out_of_memory: Annotated[Literal["fail", "halve-micro-batch"], Field(alias="onGPUOutOfMemory")] = "fail"
+    """What follows when a GPU's memory does not suffice in training. fail: the job fails; halve-micro-batch: a new
+    attempt goes on from the last checkpoint with half of the micro-batch, at the same globalBatchSize, again and again
+    down to 1; after that with gradient checkpointing, where fit: auto has left it out. These attempts do not count as
+    restarts."""
     seed: Annotated[int, Field(ge=0, le=4_294_967_295)] = 42
     """Seed of the adapter's initial values and of the order of the data."""
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from qlora_api import names
 from qlora_api.job_file import JobFile
+from qlora_api.portion import Portion
 from qlora_api.spec import QLoRAJobSpec
 
 
@@ -33,6 +34,8 @@ class AttemptSpec:
     defaults: PodDefaults
     counted_restarts: int = 0
     """Of the whole job before this attempt."""
+    portion: Portion | None = None
+    """What a rank holds at once, if not as the job says."""
 
     @property
     def image(self) -> str:
@@ -57,5 +60,6 @@ class AttemptSpec:
             slots=self.spec.node.slots,
             max_restarts_in_place=max(0, self.spec.run_policy.max_restarts - self.counted_restarts),
             termination_grace_period_seconds=self.defaults.termination_grace_period,
+            portion=self.portion,
             spec=self.spec,
         )

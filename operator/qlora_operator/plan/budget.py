@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from qlora_api.reasons import Retry, policy_of
+from qlora_api.reasons import Reason, Retry, policy_of
 from qlora_api.spec import RunPolicySpec
 from qlora_api.status import Attempt, QLoRAJobStatus
 from qlora_operator.plan.types import Observation
@@ -62,6 +62,8 @@ def delay(attempts: Sequence[Attempt]) -> float:
     last = attempts[-1]
     if last.reason in PAUSES or last.reason is None:
         return 0.0
+    if last.reason == Reason.GPU_OUT_OF_MEMORY:
+        return DELAY_AFTER_PROGRESS
     retry = policy_of(last.reason).retry
     fruitless = 0
     for attempt in reversed(attempts):
@@ -79,7 +81,15 @@ def counters(status: QLoRAJobStatus) -> tuple[int, int]:
     restarts, counted = status.restarts or 0, status.counted_restarts or 0
     if reason is None or reason in PAUSES:
         return restarts, counted
-    return restarts + 1, counted + int(policy_of(reason).counted)
+    return restarts + 1, counted + int(spends_restart(reason))
+
+
+def spends_restart(reason: str) -> bool:
+    """Whether the attempt that follows spends `runPolicy.maxRestarts`.
+
+    One that holds less at once, after a GPU's memory did not suffice, spends none: there are only so many of them.
+    """
+    return policy_of(reason).counted and reason != Reason.GPU_OUT_OF_MEMORY
 
 
 def _times(number: int, what: str) -> str:

@@ -26,5 +26,6 @@ def missing_children(observation: Observation, *, with_job: bool) -> tuple[Manif
         spec=observation.spec,
         defaults=observation.defaults,
         counted_restarts=observation.status.counted_restarts or 0,
+        portion=observation.status.portion,
     )
     return tuple(child for child in children(attempt) if (child["kind"], child["metadata"]["name"]) in missing)

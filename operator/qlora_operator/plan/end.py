@@ -8,6 +8,7 @@ from qlora_api.status import Phase
 from qlora_operator.plan.budget import REQUEUED, disruptions_within_the_hour, exhausted
 from qlora_operator.plan.cause import Cause, first_cause
 from qlora_operator.plan.in_place import unrecorded_restarts
+from qlora_operator.plan.ladder import step_down
 from qlora_operator.plan.types import AttemptChange, Decision, Observation
 
 
@@ -38,10 +39,14 @@ def end(observation: Observation, reason: str, message: str, cause: Cause | None
     assert observation.spec is not None
     if cause is not None:
         reason, message = cause.reason, cause.message
+    words = cause.report if cause else None
     restarts = observation.status.counted_restarts or 0
-    counted = restarts + unrecorded_restarts(observation, cause.report if cause else None)
+    counted = restarts + unrecorded_restarts(observation, words)
     disruptions = disruptions_within_the_hour(observation)
     given_up = exhausted(reason, observation.spec.run_policy, counted, disruptions)
+    less = step_down(observation.spec, reason, words, observation.status.portion)
+    if less is not None:
+        message, given_up = less.message, None
     if given_up:
         message = f"{message}; {given_up}"
     return Decision(
@@ -51,5 +56,6 @@ def end(observation: Observation, reason: str, message: str, cause: Cause | None
         attempt=AttemptChange.END,
         pod=cause.pod.metadata.name if cause else None,
         node=cause.pod.node if cause else None,
-        report=cause.report if cause else None,
+        report=words,
+        portion=less.portion if less else None,
     )

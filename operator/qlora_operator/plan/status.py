@@ -43,6 +43,7 @@ def compose_status(observation: Observation, decision: Decision) -> QLoRAJobStat
         attempts=_attempts(observation, decision, progress, now)[-ATTEMPTS_KEPT:],
         progress=progress,
         memory=_memory(observation),
+        portion=decision.portion or before.portion,
         output=_output(observation, decision),
     )
 

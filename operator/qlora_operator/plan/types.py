@@ -7,6 +7,7 @@ from datetime import datetime
 from enum import StrEnum
 
 from qlora_api import report
+from qlora_api.portion import Portion
 from qlora_api.spec import QLoRAJobSpec
 from qlora_api.status import Attempt, Phase, QLoRAJobStatus
 from qlora_operator.builders import Manifest, PodDefaults
@@ -143,6 +144,8 @@ class Decision:
     node: str | None = None
     report: report.Termination | None = None
     """Last words of the pod that decided."""
+    portion: Portion | None = None
+    """What a rank of the next attempt holds at once, if that changes."""
     requeue_after: float | None = None
     """Seconds after which to look again, when no event will tell."""
 

@@ -6,8 +6,8 @@ import pytest
 
 from qlora_api.reasons import POLICIES, Reason, Retry
 from qlora_api.spec import RunPolicySpec
-from qlora_api.status import Attempt
-from qlora_operator.plan.budget import delay, exhausted
+from qlora_api.status import Attempt, QLoRAJobStatus
+from qlora_operator.plan.budget import counters, delay, exhausted
 
 POLICY = RunPolicySpec(max_restarts=2, max_disruptions=1)
 
@@ -37,3 +37,9 @@ def test_the_delay_is_short_after_progress_and_doubles_without() -> None:
     assert delay([attempt(Reason.TRAINER_FAILED, 0, 4)]) == 1
     assert delay([attempt(Reason.TRAINER_FAILED)] * 2) == 10
     assert delay([attempt(Reason.RATE_LIMITED)]) == 30
+
+
+def test_an_attempt_that_holds_less_at_once_follows_without_delay_and_spends_no_restart() -> None:
+    tries = [attempt(Reason.TRAINER_FAILED), attempt(Reason.GPU_OUT_OF_MEMORY)]
+    assert delay(tries) == 1
+    assert counters(QLoRAJobStatus(restarts=4, counted_restarts=3, attempts=tries)) == (5, 3)

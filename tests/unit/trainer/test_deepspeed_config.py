@@ -47,6 +47,9 @@ AUTOMATIC = {
 }
 
 
+HALVES = {"microBatchSize": 8, "onGPUOutOfMemory": "halve-micro-batch"}
+
+
 def job(folder: Path, config: dict[str, Any], nodes: int = 2, **changes: Any) -> JobFile:
     training = {"globalBatchSize": 16, "learningRate": 2e-4, **changes.pop("training", {})}
     deepspeed = {**changes.pop("deepspeed", {}), "config": config}
@@ -169,12 +172,33 @@ def test_trap_deepspeed_json_disagrees_with_the_job_auto_is_the_job_s(tmp_path: 
             "offloadParameters: cpu needs zeroStage 3; write zeroStage: 3",
         ),
         ({"zero_optimization": 2}, {}, "deepspeed.config.zero_optimization: 2 is no object"),
+        (
+            {"train_micro_batch_size_per_gpu": 8},
+            {"training": HALVES},
+            "deepspeed.config.train_micro_batch_size_per_gpu: 8 would not stay so with training.onGPUOutOfMemory: "
+            "halve-micro-batch; write train_micro_batch_size_per_gpu: auto, and training.microBatchSize instead",
+        ),
+        (
+            {"gradient_accumulation_steps": 1},
+            {"training": HALVES},
+            "write gradient_accumulation_steps: auto, and training.globalBatchSize instead",
+        ),
+        (
+            {"train_batch_size": 32},
+            {"training": HALVES},
+            "write train_batch_size: auto, and training.globalBatchSize instead",
+        ),
     ],
 )
 def test_trap_deepspeed_json_disagrees_with_the_job_a_contradiction_is_refused(
     tmp_path: Path, config: dict[str, Any], changes: dict[str, Any], sentence: str
 ) -> None:
     assert sentence in refused(tmp_path, config, **changes)
+
+
+def test_the_batch_that_the_job_names_too_goes_together_with_a_micro_batch_that_is_halved(tmp_path: Path) -> None:
+    merged = with_deepspeed_config(job(tmp_path, {**AUTOMATIC, "train_batch_size": 16}, training=HALVES))
+    assert (merged.spec.training.global_batch_size, merged.spec.training.micro_batch_size) == (16, 8)
 
 
 def test_accumulation_gives_the_batch_that_the_job_leaves_open(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ import torch
 
 from qlora_api.estimate import Choice, Rows, estimate
 from qlora_api.job_file import JobFile
+from qlora_api.portion import Portion
 from qlora_api.reasons import Reason
 from qlora_api.spec import QLoRAJobSpec
 from qlora_trainer.errors import TrainerError
@@ -117,6 +118,17 @@ def test_fit_without_a_gpu_is_what_needs_least(model: Path) -> None:
 def test_fit_looks_at_the_rows_that_there_are(model: Path) -> None:
     memory = needed(model, Choice(1, True))
     assert choice_for(job(fit="auto"), model, rows(200), memory) == Choice(8, False)
+
+
+@pytest.mark.parametrize("way", ["auto", "manual"])
+def test_ranks_hold_what_their_attempt_was_told(model: Path, way: str) -> None:
+    told = Portion(micro_batch_size=2, gradient_checkpointing=False)
+    made = JobFile(
+        name="job", namespace="default", uid="uid", attempt=2, slots=1, termination_grace_period_seconds=30,
+        hosts=["one"], portion=told, spec=job(fit=way),
+    )  # fmt: skip
+    training = fit.fitted(made, model, rows(4096), torch.device("cpu")).spec.training
+    assert (training.micro_batch_size, training.gradient_checkpointing) == (2, False)
 
 
 def test_ranks_agree_on_the_smallest_gpu(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from qlora_api.job_file import JobFile
+from qlora_api.portion import HALVE
 from qlora_api.reasons import Reason
 from qlora_api.spec.job import (
     FLOAT16_NEEDS_A_GPU,
@@ -33,6 +34,8 @@ def with_deepspeed_config(job: JobFile) -> JobFile:
     if found:
         raise _refused(found)
     spec = job.spec
+    if spec.training.on_gpu_out_of_memory == HALVE:
+        _check_batches(spec, config)
     for shared in SHARED:
         spec = _adopt(spec, shared, config)
     spec = _adopt_accumulation(spec, config, job.world_size)
@@ -64,6 +67,26 @@ def contradiction(spec: QLoRAJobSpec) -> str:
         (is_small and deepspeed.offload_optimizer == "cpu", SMALL_OPTIMIZER_OR_OFFLOAD),
     )
     return next((rule[1] for is_so, rule in found if is_so), "")
+
+
+def _check_batches(spec: QLoRAJobSpec, config: Config) -> None:
+    """A micro-batch that may be halved, and the batch that is cut into such, are the job's own.
+
+    The operator halves it, and does not read a DeepSpeed configuration.
+    """
+    fields = {
+        "train_micro_batch_size_per_gpu": "training.microBatchSize",
+        ACCUMULATION: "training.globalBatchSize",
+        "train_batch_size": "training.globalBatchSize",
+    }
+    for key, field in fields.items():
+        value = config.get(key)
+        is_the_job_s = key == "train_batch_size" and value == spec.training.global_batch_size
+        if stated(value) and not is_the_job_s:
+            raise _refused(
+                f"{key}: {text(value)} would not stay so with training.onGPUOutOfMemory: {HALVE}; write {key}: auto, "
+                f"and {field} instead, or onGPUOutOfMemory: fail"
+            )
 
 
 def _adopt(spec: QLoRAJobSpec, shared: Shared, config: Config) -> QLoRAJobSpec:

@@ -1,6 +1,7 @@
 """Makes a job fit its GPUs, where it leaves micro-batch and checkpointing to the trainer: `training.fit: auto`.
 
 All ranks decide alike, since all know the smallest GPU; so do the ranks of a later attempt, unless their GPUs differ.
+An attempt after one whose memory did not suffice is told what it holds at once.
 The result of the training does not depend on it.
 """
 
@@ -22,7 +23,7 @@ from qlora_trainer.rank.memory import gpu_bytes
 
 
 def fitted(job: JobFile, model: Path, dataset: Dataset, device: torch.device) -> JobFile:
-    """The job with the micro-batch and the checkpointing that it trains with. Collective with `fit: auto`.
+    """The job with the micro-batch and the checkpointing that it trains with. Collective with `fit: auto`, unless told.
 
     Args:
         job: the job.
@@ -30,6 +31,8 @@ def fitted(job: JobFile, model: Path, dataset: Dataset, device: torch.device) ->
         dataset: what is learned.
         device: of this rank.
     """
+    if job.portion is not None:
+        return with_choice(job, Choice(job.portion.micro_batch_size, job.portion.gradient_checkpointing))
     if job.spec.training.fit == "manual":
         return job
     own = gpu_bytes(device)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import traceback
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +47,7 @@ from qlora_trainer.rank.state import gather_parameters, restore_state
 from qlora_trainer.rank.stop import StopSignal
 from qlora_trainer.rank.tensorboard import TensorBoard
 from qlora_trainer.rank.tokenizer import is_processor, load_reader
+from qlora_trainer.rank.too_large import too_large
 from qlora_trainer.rank.trackers import trackers
 from qlora_trainer.sources import ResolvedSources
 
@@ -131,7 +133,13 @@ def run(paths: PodPaths, rank: int, stop: StopSignal) -> Termination:
         claim, rank, parse_duration(checkpoints.every), checkpoints.keep, facts, progress, more,
         lambda: evaluation.standing if evaluation else None,
     )  # fmt: skip
-    done = train(engine, dataset, job, from_step, of, saver, progress, stop, allocation, evaluation, kernels.loss_sum)
+    try:
+        done = train(
+            engine, dataset, job, from_step, of, saver, progress, stop, allocation, evaluation, kernels.loss_sum
+        )
+    except torch.OutOfMemoryError as error:
+        traceback.print_exc()
+        return too_large(error, job.spec, rank)
     progress.close()
     figures = {"step": progress.progress.step, "of": of, "fromStep": from_step, "loss": progress.progress.loss}
     if not done:
