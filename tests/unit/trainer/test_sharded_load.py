@@ -19,6 +19,7 @@ from qlora_trainer.fetch.weights import read_folder_shapes
 from qlora_trainer.files import read_json
 from qlora_trainer.rank.blueprint import Blueprint, difference
 from qlora_trainer.rank.model import quantization_config
+from unit.trainer.pods import Gang
 from unit.trainer.ranks import run_worker
 from unit.trainer.small_models import FAMILIES, build
 
@@ -87,6 +88,13 @@ def test_training_has_the_losses_of_a_model_that_is_loaded_whole(measured: Measu
     for rank in measured.ranks:
         assert rank["shares"] == rank["whole"]
         assert all(found[-1] != found[0] for found in rank["shares"].values())
+
+
+@pytest.mark.slow
+def test_packed_documents_are_kept_apart_where_no_rank_has_the_model(gang: Gang) -> None:
+    (pod,) = gang.train(deepspeed={"zeroStage": 3}, training={"packing": True, "maxSteps": 2})
+    assert pod.events("base_read_whole") == []
+    assert pod.termination().outcome == "Succeeded"
 
 
 @pytest.mark.parametrize("family", ["llama", "qwen2", "qwen3", "mistral", "gemma3_text", "mixtral", "gpt2"])
