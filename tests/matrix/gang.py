@@ -82,10 +82,7 @@ def _wait(workers: list[subprocess.Popen[str]], folder: Path) -> None:
 
 def _outcomes(folder: Path, trials: int) -> list[dict[str, Any]]:
     """What both ranks have done; the first trial that one of them has not, failed."""
-    by_rank = [
-        [json.loads(line) for line in (folder / f"out-{rank}").read_text().splitlines() if line.startswith("{")]
-        for rank in range(RANKS)
-    ]
+    by_rank = [_results(folder / f"out-{rank}") for rank in range(RANKS)]
     outcomes: list[dict[str, Any]] = []
     for number in range(trials):
         found = [results[number] if len(results) > number else {"error": "hangs"} for results in by_rank]
@@ -94,3 +91,9 @@ def _outcomes(folder: Path, trials: int) -> list[dict[str, Any]]:
             return [*outcomes, failed[0]]
         outcomes.append(found[0])
     return outcomes
+
+
+def _results(file: Path) -> list[dict[str, Any]]:
+    """What a rank has written down, without the events of the trainer's log between."""
+    lines = [json.loads(line) for line in file.read_text().splitlines() if line.startswith("{")]
+    return [line for line in lines if "event" not in line]

@@ -19,7 +19,7 @@ TOLERANCE = 1.1
 
 @dataclass(frozen=True)
 class Phase:
-    """One moment of a training step."""
+    """One moment of a training step, or before the first."""
 
     name: str
     parts: dict[str, int]

@@ -1,8 +1,8 @@
 """The memory that one rank needs on its GPU, from the job, the shapes of the weights and config.json.
 
 A step is looked at in three phases: the loss, when all layers have run and the logits are there; the backward pass of
-the last layer, when all that is kept for it is still there; and the optimizer's step. The one that needs most
-counts.
+the last layer, when all that is kept for it is still there; and the optimizer's step. Under ZeRO-3 reading the base is
+a fourth. The one that needs most counts.
 """
 
 from __future__ import annotations
@@ -13,10 +13,11 @@ from typing import Any
 
 from qlora_api.estimate import fused, tape
 from qlora_api.estimate.adapter import frozen_parameters, rank, targets, trained_parameters
-from qlora_api.estimate.base import BYTES, Shapes, base_bytes, has_head, layers
+from qlora_api.estimate.base import BYTES, BaseBytes, Shapes, base_bytes, has_head, layers
 from qlora_api.estimate.breakdown import WORKSPACE, Estimate, Phase
 from qlora_api.estimate.config import ModelConfig
 from qlora_api.estimate.head import head_bytes
+from qlora_api.estimate.reading import reading_parts
 from qlora_api.estimate.trained import FLOAT, Trained, trained
 from qlora_api.spec import QLoRAJobSpec
 
@@ -74,7 +75,9 @@ def estimate(
         head, copies = fused.head_bytes(model, tokens, learned, size), fused.copy_bytes(spec, shapes)
     activations = _activations(spec, shapes, model, choice, tokens, is_masked, kernels)
     optimized = _trained(spec, shapes, model, choice, world_size)
-    base = _base(spec, shapes, model, world_size)
+    whole = base_bytes(shapes, spec, model.is_tied or not has_head(shapes))
+    base = _base(spec, shapes, whole, world_size)
+    reading = reading_parts(spec, shapes, whole, world_size) if spec.deepspeed.zero_stage == 3 else {}
     adapter = {"adapter": optimized.parameters + FLOAT * frozen_parameters(spec.adapter, shapes) + copies}
     always = {**base, **adapter, "optimizer": optimized.moments}
     waiting = {
@@ -112,6 +115,7 @@ def estimate(
                     **buffers,
                 },
             ),
+            *([Phase("reading the base", reading)] if reading else []),
         ]
     )  # fmt: skip
 
@@ -169,10 +173,8 @@ def _trained(spec: QLoRAJobSpec, shapes: Shapes, model: ModelConfig, choice: Cho
     return trained(parameters, spec, world_size, accumulation)
 
 
-def _base(spec: QLoRAJobSpec, shapes: Shapes, model: ModelConfig, world_size: int) -> dict[str, int]:
+def _base(spec: QLoRAJobSpec, shapes: Shapes, found: BaseBytes, world_size: int) -> dict[str, int]:
     """ZeRO-3 shares out what is quantised and what is not; a layer is whole while it is used."""
-    is_tied = model.is_tied or not has_head(shapes)
-    found = base_bytes(shapes, spec, is_tied)
     sizes = {
         f"weights ({spec.quantization.type})": found.weights,
         "quantisation constants": found.constants,

@@ -12,6 +12,7 @@ from qlora_api.estimate.config import ModelConfig
 from qlora_api.estimate.fused import kernels_of
 from qlora_api.estimate.head import HeadBytes, head_bytes
 from qlora_api.kernels import FLOAT_PORTION
+from qlora_api.shares import why_whole
 from qlora_api.spec import QLoRAJobSpec
 
 MIB = 2**20
@@ -194,3 +195,33 @@ def test_a_model_that_reads_images_is_not_estimated() -> None:
         estimate(
             QLoRAJobSpec.model_validate(SPEC), {}, {"text_config": {"hidden_size": 64}, "vision_config": {"depth": 2}}
         )
+
+
+def test_reading_the_base_takes_a_share_and_a_weight_or_the_whole_where_the_adapter_begins_from_it() -> None:
+    def reading(stage: int = 3, **more: Any) -> dict[str, int] | None:
+        spec = job(stage=stage, nodes=2, node={"slots": 4}, **more)
+        phases = estimate(spec, LLAMA_8B.shapes, LLAMA_8B.config).phases
+        return next((phase.parts for phase in phases if phase.name == "reading the base"), None)
+
+    whole, shared = reading(adapter={"method": "dora", "rank": 16}), reading()
+    assert reading(stage=2) is None
+    assert whole is not None
+    assert shared is not None
+    assert shared["share of the base"] == whole["base, whole"] // 8
+    assert shared["the weight that is read"] == 2 * LLAMA_8B.vocabulary * LLAMA_8B.width
+    away = reading(deepspeed={"zeroStage": 3, "offloadParameters": "cpu"})
+    assert away == {**shared, "share of the base": 0}
+
+
+@pytest.mark.parametrize(
+    ("adapter", "because"),
+    [
+        ({}, None),
+        ({"modulesToSave": "norm"}, None),
+        ({"method": "pissa"}, "adapter.method: pissa takes its first values from whole weights"),
+        ({"method": "dora"}, "adapter.method: dora takes its first values from whole weights"),
+        ({"trainableTokens": ["a"]}, "adapter.trainableTokens takes its first values from the whole embedding"),
+    ],
+)
+def test_why_an_adapter_needs_the_base_whole_is_said(adapter: dict[str, Any], because: str | None) -> None:
+    assert why_whole(job(stage=3, adapter={"rank": 16, **adapter})) == because

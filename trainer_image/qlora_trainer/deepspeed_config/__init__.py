@@ -7,5 +7,6 @@ is refused.
 
 from qlora_trainer.deepspeed_config.handed_on import adam_parameters, communication_data_type, handed_on
 from qlora_trainer.deepspeed_config.merge import with_deepspeed_config
+from qlora_trainer.deepspeed_config.zero import zero_options
 
-__all__ = ["adam_parameters", "communication_data_type", "handed_on", "with_deepspeed_config"]
+__all__ = ["adam_parameters", "communication_data_type", "handed_on", "with_deepspeed_config", "zero_options"]

@@ -8,11 +8,11 @@ import deepspeed
 
 from qlora_api.estimate.trained import bucket_elements
 from qlora_api.job_file import JobFile
-from qlora_trainer.deepspeed_config import communication_data_type, handed_on
+from qlora_trainer.deepspeed_config import communication_data_type, handed_on, zero_options
 from qlora_trainer.rank.gradient_norm import replace_norm
 from qlora_trainer.rank.link import with_communication_dtype
 from qlora_trainer.rank.optimizers import make_optimizer
-from qlora_trainer.rank.stage3 import is_shared_out_from_host, share_out
+from qlora_trainer.rank.stage3 import has_shares, is_shared_out_from_host, share_out
 
 
 def deepspeed_config(job: JobFile, trained: int) -> dict[str, Any]:
@@ -26,18 +26,13 @@ def deepspeed_config(job: JobFile, trained: int) -> dict[str, Any]:
         trained: parameters that are trained.
     """
     training, ours = job.spec.training, job.spec.deepspeed
-    given = handed_on(ours.config)
-    zero = {**given.get("zero_optimization", {}), "stage": ours.zero_stage}
+    zero = zero_options(job.spec)
     if ours.zero_stage:
         zero["reduce_bucket_size"] = bucket_elements(trained, job.spec)
-    for key, device in (("offload_optimizer", ours.offload_optimizer), ("offload_param", ours.offload_parameters)):
-        options = zero.pop(key, {})
-        if device != "none":
-            zero[key] = {"pin_memory": job.spec.node.accelerator != "cpu", **options, "device": device}
     return {
         "steps_per_print": 2**31,
         "zero_allow_untested_optimizer": True,
-        **given,
+        **handed_on(ours.config),
         "train_batch_size": training.global_batch_size,
         "train_micro_batch_size_per_gpu": training.micro_batch_size,
         "gradient_accumulation_steps": job.gradient_accumulation_steps,
@@ -53,7 +48,7 @@ def make_engine(model: Any, job: JobFile) -> Any:
     skip_broadcast_of_frozen(model)
     trained = sum(parameter.numel() for parameter in trainable)
     config = deepspeed_config(with_communication_dtype(job, trained), trained)
-    if is_shared_out_from_host(job.spec):
+    if is_shared_out_from_host(job.spec) or has_shares(model):
         share_out(model, config)
     engine, _, _, _ = deepspeed.initialize(
         model=model, model_parameters=trainable, optimizer=make_optimizer(model, job), config=config

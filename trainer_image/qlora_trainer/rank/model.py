@@ -17,6 +17,7 @@ from qlora_trainer.fetch.families import Family, family_of
 from qlora_trainer.rank.adapter import adapter_config
 from qlora_trainer.rank.initial import begin_from_weights
 from qlora_trainer.rank.precision import keep_dtypes, shift_kept_positions
+from qlora_trainer.rank.sharded_load import load_shares
 from qlora_trainer.rank.stage3 import is_shared_out_from_host, let_dora_gather
 from qlora_trainer.rank.towers import towers_config, unquantised
 
@@ -60,12 +61,27 @@ def load_model(folder: str, spec: QLoRAJobSpec, device: torch.device) -> Any:
 
 
 def load_base(folder: str, spec: QLoRAJobSpec, device: torch.device) -> Any:
-    """The base model, quantised while it is read."""
+    """The base model, quantised while it is read. Collective under ZeRO-3, where a rank may keep only its share."""
     family = family_of(Path(folder))
+    quantization = quantization_config(spec, family)
+    base = load_shares(Path(folder), spec, quantization, device) if family is None else None
+    if base is None:
+        base = _load_whole(folder, spec, quantization, device, family)
+    disable_cpu_repacking(base)
+    return base
+
+
+def _load_whole(
+    folder: str,
+    spec: QLoRAJobSpec,
+    quantization: BitsAndBytesConfig | None,
+    device: torch.device,
+    family: Family | None,
+) -> Any:
     auto = AutoModelForCausalLM if family is None else AutoModelForImageTextToText
-    base = auto.from_pretrained(
+    return auto.from_pretrained(
         folder,
-        quantization_config=quantization_config(spec, family),
+        quantization_config=quantization,
         dtype=getattr(torch, spec.compute_dtype),
         device_map={"": "cpu" if is_shared_out_from_host(spec) else device},
         use_safetensors=True,
@@ -73,8 +89,6 @@ def load_base(folder: str, spec: QLoRAJobSpec, device: torch.device) -> Any:
         attn_implementation="sdpa",
         local_files_only=True,
     )
-    disable_cpu_repacking(base)
-    return base
 
 
 def disable_cpu_repacking(model: Any) -> None:

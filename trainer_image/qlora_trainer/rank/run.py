@@ -43,6 +43,7 @@ from qlora_trainer.rank.output import write_adapter
 from qlora_trainer.rank.progress import ProgressWriter
 from qlora_trainer.rank.resume import agree_on_checkpoint, agree_where_to_begin, check_same_data, standing_of
 from qlora_trainer.rank.saver import Saver
+from qlora_trainer.rank.stage3 import has_shares
 from qlora_trainer.rank.state import gather_parameters, restore_state
 from qlora_trainer.rank.stop import StopSignal
 from qlora_trainer.rank.tensorboard import TensorBoard
@@ -80,7 +81,8 @@ def run(paths: PodPaths, rank: int, stop: StopSignal) -> Termination:
     predicted = foresee(job.spec, Path(sources.model), dataset, gpu_bytes(device))
     with log.phase("load_model", rank=rank):
         model = load_model(sources.model, job.spec, device)
-        if dataset.is_packed:
+        is_whole = not has_shares(model)
+        if dataset.is_packed and is_whole:
             check_isolation(model, job.spec.model.source)
     with log.phase("choose_kernels", rank=rank):
         kernels = choose(model, job.spec, device, dataset.is_packed, all_agree(device))
@@ -89,6 +91,8 @@ def run(paths: PodPaths, rank: int, stop: StopSignal) -> Termination:
             predicted = foresee(told, Path(sources.model), dataset, gpu_bytes(device))
     with log.phase("initialize", rank=rank):
         engine = make_engine(model, job)
+        if dataset.is_packed and not is_whole:  # the engine gathers what a forward pass reads
+            check_isolation(engine.module, job.spec.model.source)
     of = total_steps(dataset.mix, job.spec.training)
     allocation = RankAllocation(engine, of) if job.spec.adapter.method == "adalora" else None
     from_step = 0
