@@ -16,7 +16,7 @@ from typing import Any
 
 import bitsandbytes
 import torch
-from benchmarks.random_model import random_base
+from benchmarks.random_model import loading, random_base
 from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
@@ -47,8 +47,8 @@ def load(shape: str, layers: int, rank: int, device: torch.device) -> Any:
     for name, value in base.named_parameters():
         if "norm" in name:
             value.data.normal_(1.0, 0.1)
-    model_module.load_base = lambda *_: base
-    model = model_module.load_model("random", QLoRAJobSpec.model_validate(spec), device)
+    with loading(base):
+        model = model_module.load_model("random", QLoRAJobSpec.model_validate(spec), device)
     for name, value in model.named_parameters():
         if "lora_B" in name:
             value.data.normal_(0.0, 0.02)

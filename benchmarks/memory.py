@@ -17,8 +17,6 @@ import os
 import time
 import traceback
 import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -26,7 +24,7 @@ from typing import Any, NamedTuple
 
 import deepspeed
 import torch
-from benchmarks.random_model import config_of, random_base
+from benchmarks.random_model import config_of, loading, random_base
 from transformers import AutoModelForCausalLM
 
 from qlora_api.estimate import estimate
@@ -158,17 +156,6 @@ def shapes_of(shape: str) -> dict[str, tuple[int, ...]]:
     with torch.device("meta"):
         model = AutoModelForCausalLM.from_config(config_of(shape))
     return {name: tuple(parameter.shape) for name, parameter in model.named_parameters()}
-
-
-@contextmanager
-def loading(base: Any) -> Iterator[None]:
-    """The trainer is given a model instead of reading a folder."""
-    original = model_module.load_base
-    model_module.load_base = lambda *_: base
-    try:
-        yield
-    finally:
-        model_module.load_base = original
 
 
 def batch_of(case: Case, device: Any) -> Any:

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import bitsandbytes
 import torch
 from transformers import AutoConfig, AutoModelForCausalLM
+
+from qlora_trainer.rank import model as model_module
 
 SHAPES: dict[str, tuple[str, dict[str, Any]]] = {
     "tiny": (
@@ -97,3 +101,14 @@ def _quantised(module: torch.nn.Linear, device: torch.device) -> Any:
     ).to(device)
     small.bias = module.bias
     return small
+
+
+@contextmanager
+def loading(base: Any) -> Iterator[None]:
+    """The trainer is given a model instead of reading a folder."""
+    original = model_module.load_base
+    model_module.load_base = lambda *_: base
+    try:
+        yield
+    finally:
+        model_module.load_base = original

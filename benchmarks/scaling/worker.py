@@ -17,7 +17,7 @@ from typing import Any
 import deepspeed
 import numpy as np
 import torch
-from benchmarks.random_model import config_of, random_base
+from benchmarks.random_model import config_of, loading, random_base
 from deepspeed import comm
 
 from qlora_api.job_file import JobFile
@@ -116,9 +116,8 @@ def measure(case: dict[str, Any], device: torch.device, micro_steps: int) -> dic
     world_size = comm.get_world_size()
     job = job_of(case, world_size)
     begin = time.monotonic()
-    base = random_base(case["shape"], device)
-    model_module.load_base = lambda *_: base
-    model = model_module.load_model("random", job.spec, device)
+    with loading(random_base(case["shape"], device)):
+        model = model_module.load_model("random", job.spec, device)
     chosen = choose(model, job.spec, device, job.spec.training.packing, all_agree(device))
     engine = make_engine(model, job)
     loaded = time.monotonic() - begin
